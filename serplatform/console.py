@@ -30,12 +30,13 @@ _LONGEST_NOTE = 200
 
 class _Console:
     """The state of stderr: whether it is written to, the width of a line left open, what is being
-    done now and since when, and what is redrawn there."""
+    done now and since when, when it was last written to, and what is redrawn there."""
 
     silent = False
     open_line = 0
     stage = ""
     stage_begun = 0.0
+    last_line = float("-inf")
     live: Live | None = None
     spinner: contextlib.ExitStack | None = None
 
@@ -213,14 +214,20 @@ def _folded(line: str) -> str:
     ).replace("\u00a0%", " %")
 
 
+def last_line() -> float:
+    """``time.monotonic()`` when something was told last; minus infinity before that."""
+    return _console.last_line
+
+
 def _write(text: str, end: str = "\n") -> None:
+    _console.last_line = time.monotonic()
     if _console.live is not None:
         from rich.text import Text
 
         _console.live.console.print(Text(text), soft_wrap=True)
     elif sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody reads it
-            print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201
+            print(text + end, end="", file=sys.stderr, flush=True)  # noqa: T201 - threads tell, too
 
 
 def _end_line() -> None:

@@ -44,17 +44,35 @@ class InterruptedRunError(SerplatformError):
     exit_code = 130
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+#: choices up to which a message lists them all, and the nearest that it names of more
+_FEW, _NEAREST = 15, 3
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
     """Say that ``name`` is not a known ``kind``, list the choices, suggest the nearest.
+
+    Args:
+        kind: what it should name.
+        name: as the user wrote it.
+        known: the choices.
+        listed_by: the command that lists them, where they may be too many for a message.
 
     Example:
         >>> unknown_name("feature", "logmel", ["log_mel", "mfcc"])
         "Unknown feature 'logmel'; known: log_mel, mfcc. Did you mean 'log_mel'?"
+        >>> many = ["model.gamma", *(f"model.{number}" for number in range(20))]
+        >>> unknown_name("parameter", "gama", many, "serplatform COMMAND")
+        "Unknown parameter 'gama'; `serplatform COMMAND` lists all 21. Did you mean 'model.gamma'?"
     """
     choices = sorted(known)
+    listed = bool(listed_by) and len(choices) > _FEW
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    if not near:  # a dotted name given by its last part
-        last = {choice.rpartition(".")[2]: choice for choice in choices}
-        near = [last[key] for key in difflib.get_close_matches(name, last, n=1, cutoff=0.5)]
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"Unknown {kind} '{name}'; known: {', '.join(choices)}.{hint}"
+    # a dotted name given by its last part
+    last = {choice.rpartition(".")[2]: choice for choice in choices if choice not in near}
+    if listed or not near:
+        cutoff = 0.65 if near else 0.5
+        more = difflib.get_close_matches(name.rpartition(".")[2], last, _NEAREST, cutoff)
+        near = [*near, *(last[key] for key in more)][: _NEAREST if listed else 1]
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    told = f"`{listed_by}` lists all {len(choices)}" if listed else f"known: {', '.join(choices)}"
+    return f"Unknown {kind} '{name}'; {told}.{hint}"

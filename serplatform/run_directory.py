@@ -30,8 +30,10 @@ from serplatform.artifacts.layout import (
     MODEL_FILES,
     SCRATCH_FILES,
     STATE_FILES,
+    SYSTEMS,
     TRIAL_NAME,
     RunLayout,
+    did_you_mean,
 )
 from serplatform.artifacts.looks import Look, LookCount, digest_of
 from serplatform.artifacts.posteriors import read_posterior_table
@@ -91,6 +93,7 @@ class RunDirectory(RunLayout):
                     what, place = f"is a result of another kind ({kind}.json)", "the run behind it"
             raise ArtifactError(
                 f"{self}: {what}; give {place} that `serplatform search --out` wrote"
+                f"{'' if self.path.exists() else did_you_mean(self.path, SYSTEMS[0])}"
             )
         return read_record(RunDescription, self.run_file, "run description", "run the search again")
 

@@ -184,9 +184,15 @@ class Classification:
         if self.system.synthetic:
             say("Note: the models were trained on synthetic speech: a demonstration, nothing more.")
         if predictor.speaker_pipelines and source is None:
-            kinds = {"folder": "each folder's recordings", "file": "each file", "all": "all audio"}
-            whose = kinds[speaker]
-            say(f"Note: models normalise by speaker; {whose} is taken as one (--speaker).")
+            kinds = {
+                "folder": "the recordings of each folder are",
+                "file": "each file is",
+                "all": "all recordings are",
+            }
+            say(
+                f"Note: models normalise by speaker; {kinds[speaker]} taken as one speaker's "
+                "(--speaker says otherwise)."
+            )
         if self._rejector is not None:
             say(f"Note: {self._rejector.describe()}.")
         self._loading = time.monotonic() - begun
@@ -223,7 +229,7 @@ class Classification:
         if not refused:
             raise BadInputError("there is no recording to classify; name files, folders or a list")
         raise BadInputError(
-            f"none of the {len(refused)} recording(s) could be classified:",
+            "none of the recordings could be classified:",
             [f"{visible(r.name)}: {r.reason}" for r in refused[:_SHOWN]],
         )
 

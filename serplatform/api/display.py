@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from serplatform.studies.study import Suggestion
     from serplatform.training.trial import TrialReport
 
-#: plain output tells the progress of unfinished trials at most this often, in seconds
-PLAIN_INTERVAL = 15.0
+#: seconds without a line after which plain output tells how far the trials are, at first and later
+FIRST_LINE, PLAIN_INTERVAL = 5.0, 15.0
 _LINE_EVERY = 5.0  # seconds between plain lines
 #: seconds after a plain line in which a fit in closed form that is not the best has none
 QUICK_INTERVAL = 3.0
@@ -102,12 +103,17 @@ class SearchDisplay:
         self._over = False
         self._screen = contextlib.ExitStack()
         self._live = console.is_live()
+        self._interval = FIRST_LINE
         for record in records.values():
             self._count(record, record["architecture"])
 
     def __enter__(self) -> SearchDisplay:
         if self._live:
             self._screen.enter_context(console.redrawn(self.render))
+        else:
+            over = threading.Event()
+            self._screen.callback(over.set)
+            threading.Thread(target=self._tell_now_and_then, args=(over,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,6 +127,7 @@ class SearchDisplay:
         """See ``SearchObserver``."""
         if not self._running:
             console.end_stage()
+            self._interval = FIRST_LINE
         self._running[suggestion.number] = (suggestion, None)
         self._time_left.started(suggestion.number, suggestion.architecture)
         if not self._live and not _is_quick(suggestion.architecture):
@@ -132,14 +139,6 @@ class SearchDisplay:
         """See ``SearchObserver``."""
         self._running[suggestion.number] = (suggestion, report)
         self._time_left.progressed(suggestion.number, report)
-        if not self._live and time.monotonic() - self._last_line > PLAIN_INTERVAL:
-            where = ", ".join(
-                f"{number} {_name(s)} fold {r.fold + 1}/{r.num_folds} epoch {r.epoch}/"
-                f"{r.max_epochs}"
-                for number, (s, r) in sorted(self._running.items())
-                if r is not None
-            )
-            self._tell(f"{self._all()}  |  {where}")
 
     def trial_retried(self, suggestion: Suggestion, error: str) -> None:
         """See ``SearchObserver``."""
@@ -226,8 +225,37 @@ class SearchDisplay:
                 return f"{format_duration(budget)} of the time budget left", budget
         if estimate is None:
             return "", None
+        if not estimate.seconds:
+            return "longer than estimated", None
         how = "at most" if estimate.at_most else "about"
         return f"{how} {_roughly(estimate.seconds)} left", estimate.seconds
+
+    def _tell_now_and_then(self, over: threading.Event) -> None:
+        """Tell what goes on wherever nothing was told for a while."""
+        while not over.wait(1.0):
+            self.tell_if_due()
+
+    def tell_if_due(self) -> None:
+        """Tell what goes on, unless something was told a moment ago."""
+        if time.monotonic() - max(self._last_line, console.last_line()) < self._interval:
+            return
+        running = sorted(self._running.items())
+        if running:
+            where = [self._place(*trial) for _, trial in running[:_MOST_ROWS]]
+            where += [f"and {len(running) - _MOST_ROWS} more"] * (len(running) > _MOST_ROWS)
+            self._tell(f"{self._all()}  |  {', '.join(where)}")
+        elif doing := console.stage_line():
+            self._tell(doing)
+        self._interval = PLAIN_INTERVAL
+
+    @staticmethod
+    def _place(suggestion: Suggestion, report: TrialReport | None) -> str:
+        """How far a trial is."""
+        what = f"{suggestion.number} {_name(suggestion)}"
+        if report is None:
+            return f"{what} starting"
+        fold = f"fold {report.fold + 1}/{report.num_folds}"
+        return f"{what} {fold} epoch {report.epoch}/{report.max_epochs}"
 
     def _tell(self, text: str) -> None:
         """One line: above the live table, or with the time so far."""
@@ -244,7 +272,7 @@ class SearchDisplay:
             return ""
         if stopping.is_asked():
             return "Stopping: saving the running trials …"
-        waiting = len(self._running) - sum(r is not None for _, r in self._running.values())
+        waiting = sum(report is None for _, report in list(self._running.values()))
         if waiting and waiting == len(self._running) and not sum(self._counts.values()):
             return f"Training: {waiting} trial(s) started, first epoch not ended …"
         return console.stage_line()

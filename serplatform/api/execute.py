@@ -137,6 +137,7 @@ def _train(run: OpenRun, limits: SearchLimits, watch: SearchWatch) -> SearchOutc
             " to the end of training; the ensemble and the page come after it."
         )
     say(f"Learning curves, live: tensorboard --logdir {shlex.quote(str(run.directory.path))}")
+    stage("preparing the search")
     watch.observer = display
     reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
@@ -254,6 +255,7 @@ def _finish(
     run: OpenRun, outcome: SearchOutcome, limits: SearchLimits, *, explain: bool, audio: bool | None
 ) -> SearchSummary:
     """Make the ensemble, the explanations and the page of a run whose trials have ended."""
+    from serplatform.distributed.local_ray import load
     from serplatform.ensembles.build import build_ensemble, fit_sealed
     from serplatform.report.answer import read_answer
     from serplatform.report.build import build_report
@@ -272,7 +274,8 @@ def _finish(
         reasons = sorted({str(r["error"]) for r in directory.records().values() if r["error"]})
         costs = run.description.get("costs", {})
         if outcome.status == "time":
-            reasons.append(f"{format_duration(limits.seconds or 0.0)} were too short for a trial")
+            too_short = f"{format_duration(limits.seconds or 0.0)} were too short for a trial"
+            reasons.append(f"{too_short} and what comes before it; {load()}")
             reasons += [
                 f"a trial of {name} takes about {format_duration(costs[name])}"
                 for name in sorted(costs, key=costs.__getitem__)[:_FEW]

@@ -156,6 +156,7 @@ def _left_out(request: SearchRequest, names: Sequence[str], data: str | Path) ->
 
 def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, int | None]:
     command = command_line(request, out)
+    count_trials(request.trials, have=0, default=None)  # said before anything is looked at
     portfolio = not request.architectures and not request.exact
     if portfolio:
         request = dataclasses.replace(request, architectures=("all",), portfolio=True)
@@ -196,6 +197,7 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
         "running",
         trials=count,
         time_budget=request.time_budget,
+        sized_for=request.time_budget,
         combiner=request.combiner or "product",
         **({"left_out": left_out | run.description.get("left_out", {})} if left_out else {}),
     )

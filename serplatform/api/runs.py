@@ -49,8 +49,9 @@ class RunRow(TypedDict):
         test_uar: pooled, of the ensemble; its 95 % interval by speaker is ``low`` to ``high``.
         look: which look at the test rows it comes from.
         chance: UAR of guessing.
-        status: ``running``, ``complete``, ``interrupted``, ``failed``, ``stopped`` (its process is
-            gone), ``damaged``.
+        status: ``running``, ``complete``, ``out of time`` (no trial has ended in it), ``failed``
+            (that, or all its trials), ``interrupted``, ``stopped`` (its process is gone),
+            ``damaged``.
         time: when it ended, or began where it has not ended; UTC, ISO 8601.
         next: the command that shows it or goes on with it.
         fault: why it cannot be read.
@@ -241,12 +242,15 @@ def _fill_run(row: RunRow, files: _Files) -> None:
     values = [dev[row["metric"]] for dev in best.values() if row["metric"] in dev]
     if values:
         row["best_dev"] = sum(values) / len(values)
+    studies = run["protocol"].get("num_folds", 1) if run.get("nested") else 1
+    if row["status"] == "complete" and len(best) < studies:
+        row["status"] = "failed" if row["failed"] and not row["cut_off"] else "out of time"
     if row["kind"] == "table":
         row["next"] = shlex.join(command)
-    elif row["status"] == "complete" and complete:
+    elif row["status"] == "complete":
         row["next"] = shlex.join(["serplatform", "report", files.path])
     elif row["status"] != "running":
-        more = ["--time-budget", "1m"] if row["status"] == "complete" else []  # it has ended
+        more = ["--time-budget", "1m"] if run["status"] == "complete" else []  # it has ended
         again = ["serplatform", "search", "--resume", "--out", files.path, *more]
         row["next"] = shlex.join(again)
     if f"ensemble/{_ENSEMBLE}" in files.keys:

@@ -88,21 +88,22 @@ class TimeLeft:
 
     def estimate(self, to_begin: int) -> Estimate | None:
         """Until the running trials and so many more have ended; None before the first epoch."""
-        if not self._measured and all(t.report is None for t in self._running.values()):
+        running = dict(self._running)  # another thread may begin or end one meanwhile
+        if not self._measured and all(t.report is None for t in running.values()):
             return None
         now = time.monotonic()
         typical = {name: fmean(seconds) for name, seconds in self._seconds.items()}
         share = fmean(self._shares) if self._shares else 1.0
-        rests = {n: t.rest(share) for n, t in self._running.items() if t.report is not None}
+        rests = {n: t.rest(share) for n, t in running.items() if t.report is not None}
         for number, rest in rests.items():
-            trial = self._running[number]
+            trial = running[number]
             typical.setdefault(trial.architecture, trial.last - trial.begun + rest)
         usual = fmean(typical.values())
         left = [
             max(rests[n] + t.last - now, 0.0)
             if n in rests
             else max(typical.get(t.architecture, usual) + t.begun - now, 0.0)
-            for n, t in self._running.items()
+            for n, t in running.items()
         ]
         together = (sum(left) + to_begin * usual) / self._at_a_time
         return Estimate(max([together, *left]), not self._shares)

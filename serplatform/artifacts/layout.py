@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import itertools
+import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from serplatform.errors import BadInputError
+
+#: file that makes a directory a dataset; a run, an ensemble or a bundle
+DATASET, SYSTEMS = "dataset.json", ("run.json", "ensemble.json", "bundle.json")
+#: levels of directories, and entries of each, that are looked through for such a file
+_DEEPEST, _MOST = 2, 1000
 
 #: of one model
 WEIGHTS_FILE = "model.safetensors"
@@ -95,3 +107,38 @@ class RunLayout:
     def state_directory(self, trial: int) -> Path:
         """Where an unfinished trial keeps what it needs to go on; removed when it ends."""
         return self.path / "state" / f"trial-{trial:05d}"
+
+
+def holders(head: str, start: str, markers: Sequence[str], depth: int = _DEEPEST) -> Iterator[str]:
+    """Directories that hold one of the files ``markers``: those in ``head`` whose names begin with
+    ``start``, and what lies in them."""
+    with contextlib.suppress(OSError):
+        for entry in itertools.islice(os.scandir(os.path.expanduser(head) or "."), _MOST):
+            if not entry.name.startswith(start) or (not start and entry.name[0] == "."):
+                continue
+            if entry.is_dir():
+                path = os.path.join(head, entry.name)
+                if any(Path(entry.path, marker).is_file() for marker in markers):
+                    yield path
+                elif depth > 1:
+                    yield from holders(path, "", markers, depth - 1)
+
+
+def did_you_mean(path: str | Path, *markers: str) -> str:
+    """A question that names the directories with such a file whose names are nearest to that of
+    ``path``, which is none; empty where nothing is near."""
+    wrong = Path(path)
+    here = {os.path.abspath(each): each for each in holders("", "", markers)}
+    beside = {os.path.abspath(each): each for each in holders(str(wrong.parent), "", markers)}
+    names = {each: Path(each).name for each in sorted({**beside, **here}.values())}
+    near = difflib.get_close_matches(wrong.name, names.values(), n=2, cutoff=0.6)
+    nearest = [each for name in dict.fromkeys(near) for each in names if names[each] == name][:2]
+    return f". Did you mean {' or '.join(nearest)}?" if nearest else ""
+
+
+def no_system(path: Path) -> BadInputError:
+    """What is said where there is no run, ensemble or bundle at ``path``."""
+    return BadInputError(
+        f"{path}: no such directory; give a run, an ensemble or a bundle; `serplatform runs DIR` "
+        f"lists those below a directory{did_you_mean(path, *SYSTEMS)}"
+    )

@@ -125,6 +125,8 @@ class RunDescription(Record):
     spaces: dict[str, dict[str, object]]
     #: by architecture: what its space is; without those whose sizes are to be decided
     sizes: NotRequired[dict[str, SpaceKind]]
+    #: seconds of the time budget that sizes are decided by, also when the run is resumed
+    sized_for: NotRequired[Seconds | None]
     #: by architecture: seconds that a trial takes at most, on one core
     costs: NotRequired[dict[str, Seconds]]
     #: by architecture and kind of space: what its first points are worth, points of UAR

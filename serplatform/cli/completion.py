@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
+from serplatform.artifacts.layout import DATASET, SYSTEMS, holders
 from serplatform.errors import SerplatformError
 
 Complete = Callable[[str], list[str]]
-
-#: levels of directories, and entries of each, that are looked through
-_DEEPEST, _MOST = 2, 1000
-#: file that makes a directory a dataset, a run, …
-_DATASET, _RUN, _ENSEMBLE, _BUNDLE = "dataset.json", "run.json", "ensemble.json", "bundle.json"
 
 
 def _registered(module: str, registry: str, *further: str) -> Complete:
@@ -60,26 +54,13 @@ def _directories(*markers: str) -> Complete:
 
     def names(incomplete: str) -> list[str]:
         head, tail = os.path.split(incomplete)
-        return sorted(_found(head, tail, markers, _DEEPEST))
+        return sorted(holders(head, tail, markers))
 
     return names
 
 
-def _found(head: str, start: str, markers: tuple[str, ...], depth: int) -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        for entry in itertools.islice(os.scandir(os.path.expanduser(head) or "."), _MOST):
-            if not entry.name.startswith(start) or (not start and entry.name[0] == "."):
-                continue
-            if entry.is_dir():
-                path = os.path.join(head, entry.name)
-                if any(Path(entry.path, marker).is_file() for marker in markers):
-                    yield path
-                elif depth > 1:
-                    yield from _found(path, "", markers, depth - 1)
-
-
 _ARCHITECTURES = _registered("models.architectures", "ARCHITECTURES", "all")
-_SYSTEM = _directories(_RUN, _ENSEMBLE, _BUNDLE)
+_SYSTEM = _directories(*SYSTEMS)
 
 #: parameter of a command → how it is completed
 COMPLETIONS: dict[str, Complete] = {
@@ -94,10 +75,10 @@ COMPLETIONS: dict[str, Complete] = {
     "sampler": _listed("studies.choices", "SAMPLERS"),
     "pruner": _listed("studies.choices", "PRUNERS"),
     "table": _listed("papers.paper_table", "table_names"),
-    "data": _directories(_DATASET),
-    "run": _directories(_RUN),
-    "runs": _directories(_RUN),
-    "warm_start": _directories(_RUN),
+    "data": _directories(DATASET),
+    "run": _directories(SYSTEMS[0]),
+    "runs": _directories(SYSTEMS[0]),
+    "warm_start": _directories(SYSTEMS[0]),
     "source": _SYSTEM,
     "system": _SYSTEM,
 }

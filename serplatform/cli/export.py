@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
 
+from serplatform.artifacts.layout import no_system
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.console import say
 from serplatform.errors import BadInputError
+from serplatform.storage.location import parse
 
 
 def command(
@@ -97,7 +101,13 @@ def command(
         _graphs(source, out or f"{source.rstrip('/')}-onnx", trial, data, as_json=as_json)
         return
     if out is None:
-        raise BadInputError("--out: name the directory of the bundle")
+        if isinstance(place := parse(source), Path) and not place.exists():
+            raise no_system(place)
+        bundle_name = PurePath(source).name or "mine"
+        raise BadInputError(
+            "--out is missing: name a new directory for the bundle, for example\n  "
+            + shlex.join(["serplatform", "export", source, "--out", f"bundles/{bundle_name}"])
+        )
     from serplatform.api.write import write_bundle
     from serplatform.artifacts.looks import SEALED, LookCount
     from serplatform.prediction.system import not_tested, with_interval

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from serplatform.cli.options import AsJson
+from serplatform.cli.options import AsJson, parse_map
 from serplatform.cli.output import result
-from serplatform.cli.prepare import parse_map
 
 
 def command(

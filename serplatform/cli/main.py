@@ -6,7 +6,9 @@ import errno
 import importlib
 import itertools
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -128,6 +130,7 @@ def _run(arguments: list[str] | None) -> int:
             say(f"Error: {error.format_message()}")
         else:
             show(file=sys.stderr)
+            _say_what_is_missing(error, sys.argv[1:] if arguments is None else arguments)
         return error.exit_code
     except SerplatformError as error:
         say(f"Error: {error}")
@@ -147,6 +150,23 @@ def _run(arguments: list[str] | None) -> int:
         say(f"Error:{where} {error.strerror}; what was already whole is kept")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _say_what_is_missing(error: TyperException, words: Sequence[str]) -> None:
+    """Say what a missing argument or option is for, and the command with the option."""
+    parameter = getattr(error, "param", None)
+    names = getattr(parameter, "opts", ())
+    about = getattr(parameter, "help", None)
+    if type(error).__name__ != "MissingParameter" or not names or not about:
+        return
+    place = parameter.metavar or "VALUE"
+    if names[0][:2] != "--":
+        say(f"{place}: {about}")
+        return
+    say(
+        f"{names[0]} {place}: {about.partition('.')[0]}. Give the command with it:\n  "
+        f"{shlex.join(['serplatform', *words])} {names[0]} {place}"
+    )
 
 
 def _check_directory_and_words(words: list[str]) -> None:

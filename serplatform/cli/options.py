@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -19,6 +19,7 @@ from typer.models import OptionInfo
 from serplatform import plugins
 from serplatform.cli.completion import COMPLETIONS
 from serplatform.cli.panels import MANY, PANELS
+from serplatform.errors import BadInputError
 
 if TYPE_CHECKING:
     from serplatform.distributed.tune.placement import SearchLimits
@@ -43,6 +44,22 @@ Address = Annotated[
     str | None,
     typer.Option(envvar="SERPLATFORM_ADDRESS", help="A running Ray cluster; `auto` finds it."),
 ]
+
+
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    """``--map LABEL=EMOTION …`` as label to emotion, which may be empty.
+
+    Raises:
+        BadInputError: one is no pair, or a label is given twice.
+    """
+    faults = [pair for pair in pairs if "=" not in pair]
+    if faults:
+        raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")
+    parts = [(label.strip(), name.strip()) for label, _, name in (p.partition("=") for p in pairs)]
+    labels = [label for label, _ in parts]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
+    return dict(parts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +103,15 @@ class RunOptions:
             "are joined by their common labels and features (see `serplatform join`).",
         ),
     ] = None
+    joined_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="LABEL=EMOTION",
+            help="With several --data: rename a label in all of them, as `join --map` does; "
+            "nothing after = leaves it out. May be repeated.",
+        ),
+    ] = None
     protocol: Annotated[
         str | None,
         typer.Option(help="Folds by name, e.g. `speaker-kfold:5`; default: the corpus's own."),
@@ -118,11 +144,17 @@ class RunOptions:
 
     def dataset(self) -> str | None:
         """The one that was named, or several joined in the cache folder; None: the demo corpus."""
+        label_map = parse_map(self.joined_labels or [])
+        if len(self.data or []) < 2 and label_map:
+            raise BadInputError(
+                "--map renames labels of several datasets that are joined: give --data twice or "
+                "more; labels of a single one are renamed by `prepare --map`"
+            )
         if not self.data or len(self.data) == 1:
             return self.data[0] if self.data else None
         from serplatform.datasets.join import joined
 
-        return str(joined(self.data))
+        return str(joined(self.data, label_map=label_map))
 
 
 Plugins = Annotated[

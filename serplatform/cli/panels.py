@@ -6,7 +6,8 @@ from __future__ import annotations
 MANY = 12
 
 _PANELS = {
-    "Data and run": "data protocol out resume seal seed seeds log name language licence",
+    "Data and run": "data joined_labels protocol out resume seal seed seeds log name language "
+    "licence",
     "How much, how long": "trials time_budget repeats quick rows stand_in",
     "What is searched": "space setting small objective sampler pruner warm_start nested storage",
     "Machine": "workers gpus_per_trial concurrent address device",

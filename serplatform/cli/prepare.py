@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform import stopping
-from serplatform.cli.options import Address, AsJson
+from serplatform.cli.options import Address, AsJson, parse_map
 from serplatform.cli.output import result
 from serplatform.console import format_duration, say
 from serplatform.corpora.base import READ_AS
+from serplatform.corpora.validate import NO_SPEAKER
 from serplatform.errors import BadInputError
 from serplatform.features.names import split_features, split_speed
+from serplatform.report.wording import plural
 
 if TYPE_CHECKING:
     from serplatform.distributed.prepare import PrepareSummary
@@ -91,8 +93,8 @@ def command(
         str,
         typer.Option(
             metavar="PATTERN",
-            help="folders: regular expression that finds the speaker in each path, such as "
-            "`^(s[0-9]+)_` or `rec/([a-z]+)/`.",
+            help="folders: regular expression that finds the speaker in each path or file name, "
+            "such as `^(s[0-9]+)_` or `rec/([a-z]+)/`.",
         ),
     ] = "",
     speakers_differ: Annotated[
@@ -184,12 +186,14 @@ def describe(summary: PrepareSummary) -> str:
     """What was prepared, for people."""
     meta = summary.meta
     counts = meta["counts"]
+    named = set(counts.get("by_speaker", ())) != {NO_SPEAKER}
+    speakers = plural(counts["speakers"], "speaker") if named else "speakers who are not named"
     synthetic = ", synthetic speech" if meta["synthetic"] else ""
     copies = {n: s for n in meta["features"] for plain, s in [split_speed(n)] if plain != n}
     speeds = [f"{speed:g}" for speed in sorted(set(copies.values()))]
     lines = [
         f"{summary.address}: {meta['title']}{synthetic}",
-        f"  {counts['utterances']} utterances of {counts['speakers']} speaker(s), "
+        f"  {counts['utterances']} utterances of {speakers}, "
         f"{format_duration(counts['seconds'])} of speech; {counts['rejected']} left out of "
         f"{counts.get('listed', counts['utterances'] + counts['rejected'])}",
         "  " + ", ".join(f"{name} {counts['by_emotion'][name]}" for name in meta["classes"]),
@@ -224,14 +228,3 @@ def _parse_speeds(given: Sequence[str]) -> list[float]:
         raise BadInputError(
             f"--speeds {','.join(given)}: must be numbers with commas between, as in 0.9,1.1"
         ) from None
-
-
-def parse_map(pairs: Sequence[str]) -> dict[str, str]:
-    faults = [pair for pair in pairs if "=" not in pair]
-    if faults:
-        raise BadInputError(f"--map {faults[0]}: write LABEL=EMOTION, e.g. --map angy=angry")
-    parts = [(label.strip(), name.strip()) for label, _, name in (p.partition("=") for p in pairs)]
-    labels = [label for label, _ in parts]
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        raise BadInputError(f"--map {twice[0]}: is given more than once; give each label one name")
-    return dict(parts)

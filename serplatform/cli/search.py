@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +46,9 @@ def command(
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, held in every trial; may be repeated."),
+        typer.Option(
+            "--set", help="KEY=VALUE, held in every trial; may be repeated; `help` lists the keys."
+        ),
     ] = None,
     small: Annotated[
         bool | None,
@@ -146,6 +150,8 @@ def command(
 
         serplatform search moma --data data/ravdess --time-budget 2h --set model.hidden_dim=128
 
+        serplatform search moma --set help
+
         serplatform search all --small --data data/ravdess --time-budget 1h
 
         serplatform search moma --data data/emodb --warm-start runs/ravdess
@@ -154,6 +160,9 @@ def command(
 
         serplatform search --resume --out runs/ravdess --trials +20
     """
+    if "help" in (setting or ()):
+        show_parameters(architectures or (), as_json=as_json)
+        return
     begun = time.monotonic()
     stage("reading the request")
     from serplatform.api.execute import carry_out
@@ -187,6 +196,21 @@ def command(
         request, limits, of_run.out, resume=of_run.resume, explain=explain, audio=audio
     )
     result(describe(summary), dataclasses.asdict(summary), as_json=as_json)
+
+
+def show_parameters(architectures: Sequence[str], *, as_json: bool) -> None:
+    """Print what `--set` may hold fixed in architectures; none or `all`: in every one."""
+    from serplatform.models.architectures import ARCHITECTURES
+    from serplatform.training.trial_config import list_parameters
+
+    chosen = architectures if architectures and "all" not in architectures else ()
+    found = list_parameters(chosen or ARCHITECTURES.names())
+    lines = []
+    for name, parameters in found.items():
+        lines.append(f"{name}, as in its paper:" if name else "every architecture, unless its own:")
+        lines += [f"  {p.name}={json.dumps(p.value)}  {p.help}" for p in parameters]
+    values = {n: {p.name: p.value for p in parameters} for n, parameters in found.items()}
+    result("\n".join(lines), {"parameters": values}, as_json=as_json)
 
 
 def describe(summary: SearchSummary) -> str:

@@ -68,9 +68,9 @@ def command(
     from serplatform.serving.settings import ServiceSettings
     from serplatform.storage.mirror import open_copy
 
-    copy = open_copy(system).absolute()
+    copy = open_copy(system)
     settings = ServiceSettings(
-        system=str(copy),
+        system=str(copy.absolute()),
         trial=trial,
         device=device,
         max_mb=max_mb,

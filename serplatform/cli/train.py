@@ -10,7 +10,7 @@ import typer
 
 from serplatform.cli.options import AsJson, Resources, RunOptions
 from serplatform.cli.output import result
-from serplatform.cli.search import describe
+from serplatform.cli.search import describe, show_parameters
 from serplatform.console import stage
 
 
@@ -23,7 +23,10 @@ def command(
     of_run: RunOptions,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE instead of the paper's; may be repeated."),
+        typer.Option(
+            "--set",
+            help="KEY=VALUE instead of the paper's; may be repeated; `help` lists the keys.",
+        ),
     ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Times to train each, with seeds of their own.")
@@ -41,6 +44,9 @@ def command(
 
         serplatform train moma --data data/ravdess --set hidden_dim=128 --repeats 5
     """
+    if "help" in (setting or ()):
+        show_parameters(architectures or (), as_json=as_json)
+        return
     begun = time.monotonic()
     stage("reading the request")
     from serplatform.api.execute import carry_out

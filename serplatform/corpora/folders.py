@@ -92,7 +92,7 @@ class Folders(Corpus):
             part = None if split is None else levels[split][row].lower()
             named = "" if speaker is None else levels[speaker][row]
             if self.speaker is not None:
-                found = self.speaker.search(str(file))
+                found = self.speaker.search(str(file)) or self.speaker.search(file.name)
                 named = (found.group(1 if found.re.groups else 0) or "") if found else ""
             if self.speaker is not None and not named:
                 reason = f"--speaker-from '{self.speaker.pattern}' finds no speaker in its path"
@@ -110,7 +110,7 @@ class Folders(Corpus):
         return Manifest(
             utterances=tuple(utterances),
             rejections=tuple(rejections),
-            notes=tuple(self._notes(levels, at, split, speaker, others)),
+            notes=tuple(self._notes(files, levels, at, split, speaker, others)),
         )
 
     def suits_default(self, utterances: Sequence[Utterance]) -> bool:
@@ -119,6 +119,7 @@ class Folders(Corpus):
 
     def _notes(
         self,
+        files: Sequence[PurePosixPath],
         levels: Sequence[Sequence[str]],
         at: int,
         split: int | None,
@@ -129,7 +130,10 @@ class Folders(Corpus):
         names = [meaning.get(i, "not used") for i in range(len(levels))]
         notes = [f"read as: {'/'.join([*(f'[{name}]' for name in names), 'file'])}"]
         if self.speaker is not None:
-            notes.append(f"speakers are what '{self.speaker.pattern}' finds in the paths")
+            notes.append(
+                f"speakers are what '{self.speaker.pattern}' finds in paths such as {files[0]}, or "
+                "else in the file's name"
+            )
         elif speaker is not None:
             notes.append(
                 f"speakers are the folders {_some(set(levels[speaker]))}; if these are no people, "
@@ -138,8 +142,25 @@ class Folders(Corpus):
         elif len(others) > 1:
             notes.append("several levels of folders may name the speaker: say --speaker-from")
         else:
-            notes.append("where the files' names tell the speaker, say --speaker-from PATTERN")
+            notes.append(
+                "where the files' names tell the speaker, say --speaker-from PATTERN"
+                f"{_suggestion([file.name for file in files])}"
+            )
         return notes
+
+
+def _suggestion(names: Sequence[str]) -> str:
+    """A pattern that finds in every name what may be its speaker; empty without one.
+
+    Example:
+        >>> _suggestion(["p1_a.wav", "p1_b.wav", "p2_a.wav", "p2_b.wav"])
+        ", such as '^([A-Za-z]*[0-9]+)[_-]', which finds p1, p2"
+    """
+    for pattern in ("^([A-Za-z]*[0-9]+)[_-]", "^([A-Za-z]+)[_-]"):
+        found = [match[1] for name in names if (match := re.match(pattern, name))]
+        if len(found) == len(names) and 1 < len(set(found)) <= len(names) / 2:
+            return f", such as '{pattern}', which finds {_some(set(found))}"
+    return ""
 
 
 def _levels(files: Sequence[PurePosixPath]) -> list[list[str]]:

@@ -31,6 +31,7 @@ from serplatform.artifacts.dataset import (
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
+from serplatform.artifacts.layout import DATASET, did_you_mean
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.features.names import split_speed, with_directory
 from serplatform.inputs.clips import FeatureFrames
@@ -445,6 +446,7 @@ def _local_directory(path: Path) -> Path:
     if not directory.exists():
         raise ArtifactError(
             f"{path}: no such dataset directory; make one with 'serplatform prepare'"
+            f"{did_you_mean(path, DATASET)}"
         )
     if not (directory / "dataset.json").is_file():
         raise ArtifactError(

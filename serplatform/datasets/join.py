@@ -53,7 +53,7 @@ from serplatform.storage.cache import cache_folder
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location
 
-#: corpora of anybody's, which are told apart by the names of their directories
+#: corpora of anybody's, which get the names of their directories
 _GENERIC = ("csv", "audformat", "joined")
 
 

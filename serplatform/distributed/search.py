@@ -163,11 +163,12 @@ def _sizing(run: OpenRun, limits: SearchLimits, resources: dict[str, float]) -> 
 
         return costs.find(config, lambda: epoch_seconds(config, dataset, run.plan, check=check))
 
+    budget = run.description.get("sized_for", limits.seconds)  # a resumed search decides alike
     sizing = Sizing(
         {name: run.candidates[name] for name in names},
         seconds,
         num_folds=len(run.plan.folds) // run.num_studies,
-        budget=limits.seconds and limits.seconds / run.num_studies,
+        budget=budget and budget / run.num_studies,
         measured=not resources.get("GPU"),
     )
     sizing.start()

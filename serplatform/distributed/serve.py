@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import logging
 import os
 import socket
@@ -26,6 +28,7 @@ _ENVIRONMENT = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_PATIENCE),
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serplatform.serving.loading.middlewares",
 }
 
 
@@ -89,7 +92,7 @@ def served(
                 serve.run(deployment.bind(), name=_NAME, route_prefix="/")
             except RuntimeError as error:
                 raise SerplatformError(f"the service does not start: {error}") from error
-            _wait_until_it_listens(host, port)
+            _wait_until_it_answers(host, port)
         yield
     finally:
         disconnect()
@@ -114,14 +117,21 @@ def _start(**options: Any) -> None:
     )
 
 
-def _wait_until_it_listens(host: str, port: int) -> None:
+def _wait_until_it_answers(host: str, port: int) -> None:
+    """Wait until what listens knows of the application, which is loaded by now."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((here, port), timeout=5):
-            return
+        connection = http.client.HTTPConnection(here, port, timeout=5)
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException, ValueError),
+            contextlib.closing(connection),
+        ):
+            connection.request("GET", "/-/routes")
+            if "/" in json.loads(connection.getresponse().read()):
+                return
         time.sleep(0.2)
     raise SerplatformError(
-        f"nothing listens at {host}:{port} after {_PATIENCE:.0f} s; {local_ray.load()}: wait until "
+        f"nothing answers at {host}:{port} after {_PATIENCE:.0f} s; {local_ray.load()}: wait until "
         "it has less to do, then give the same command again. Nothing was left behind"
     )

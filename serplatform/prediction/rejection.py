@@ -45,12 +45,12 @@ class Rejector:
     def describe(self) -> str:
         """One sentence on what is answered."""
         accuracy = self.chosen.accuracy
-        told = "" if accuracy is None else f", {percent(accuracy)} of them rightly"
+        told = "" if accuracy is None else f"; {percent(accuracy)} of these answers were right"
         return (
             f"answers where the calibrated posterior is at least "
-            f"{percent(self.chosen.threshold)} ({self.wish}); on dev rows that answered "
-            f"{percent(self.chosen.coverage)}{told}. "
-            "Dev rows flatter, and the mean over folds was not measured"
+            f"{percent(self.chosen.threshold)} ({self.wish}), else says {NOT_SURE!r}. On dev rows "
+            f"it answered {percent(self.chosen.coverage)} of the clips{told}. "
+            "Results on dev rows are too good, and the mean over folds was not measured"
         )
 
 
@@ -109,15 +109,15 @@ def make_rejector(system: PredictionSystem, wish: Wish) -> Rejector:
     temperatures = np.array(data["temperatures"], dtype=np.float64)
     if len(temperatures) != len(system.folds):
         raise ArtifactError(
-            f"{system.source}: the confidences of dev rows are damaged: they hold "
-            f"{len(temperatures)} temperatures for {len(system.folds)} folds; combine or export "
+            f"{system.source}: the confidences of dev rows are damaged (they hold "
+            f"{len(temperatures)} temperatures for {len(system.folds)} folds); combine or export "
             "again"
         )
     chosen = grant(curve, wish, rows=rows)
     if chosen is None:
         best = max((point.accuracy or 0.0 for point in trusted(curve, rows)), default=0.0)
         raise BadInputError(
-            f"--reject {wish}: no threshold reaches that on the {rows} dev rows; the highest "
-            f"accuracy that enough of them have is {percent(best)}"
+            f"--reject {wish}: no threshold reaches this on the {rows} dev rows. The highest "
+            f"accuracy at which enough of them are answered is {percent(best)}: ask for less"
         )
     return Rejector(wish=wish, temperatures=temperatures, chosen=chosen)

@@ -1,4 +1,5 @@
-"""Several runs beside each other: a row each, and tests between those with the same test rows."""
+"""Several runs beside each other: a row each, and tests between those with the same test rows,
+which alone stand on one axis."""
 
 from __future__ import annotations
 
@@ -206,6 +207,7 @@ def build_comparison(paths: Sequence[Path], out: Path) -> list[PairTest]:
         raise BadInputError(f"{out}: is a directory; give the page's file, e.g. compare.html")
     runs = read_runs(paths)
     tests = compare(runs)
+    groups = comparable(runs)
     script = template_text("page.js")
     page = (
         template_environment()
@@ -215,7 +217,8 @@ def build_comparison(paths: Sequence[Path], out: Path) -> list[PairTest]:
             tables=[runs_table(runs), pairs_table(tests)],
             tested=sum(t.adjusted is not None for t in tests),
             synthetic=[run.name for run in runs if run.report.dataset.get("synthetic")],
-            picture=_picture(runs),
+            pictures=[(names(group), _picture(group, n)) for n, group in enumerate(groups)],
+            not_drawn=names([run for run in runs if all(run not in group for group in groups)]),
             version=__version__,
             style=Markup(template_text("page.css")),  # noqa: S704 - ours
             script=Markup(script),  # noqa: S704 - ours
@@ -226,28 +229,42 @@ def build_comparison(paths: Sequence[Path], out: Path) -> list[PairTest]:
     return tests
 
 
-def _picture(runs: Sequence[ComparedRun]) -> str:
-    """Test UAR of each run with its interval; empty where none has one."""
+def comparable(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
+    """Runs that may stand on one axis: two or more with the same data, classes, folds and rows."""
+    groups: list[list[ComparedRun]] = []
+    for run in (run for run in runs if run.uar is not None):
+        group = next((g for g in groups if not why_no_test(g[0], run)), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return [group for group in groups if len(group) > 1]
+
+
+def names(runs: Sequence[ComparedRun]) -> str:
+    """What they are called."""
+    return ", ".join(run.name for run in runs)
+
+
+def _picture(runs: Sequence[ComparedRun], number: int) -> str:
+    """Test UAR of comparable runs with its interval."""
     from markupsafe import Markup
 
     from serplatform.report.drawing.panel import ALONE, page_picture
 
-    shown = [(run, run.uar) for run in runs if run.uar is not None]
-    if not shown:
-        return ""
-    palette = Palette(architectures=tuple(run.name for run, _ in shown))
+    palette = Palette(architectures=tuple(run.name for run in runs))
     traces = [
-        charts.interval_points(run.name, [uar], [n], palette.marker(run.name, 9))
-        for n, (run, uar) in enumerate(shown)
+        charts.interval_points(run.name, [run.uar], [n], palette.marker(run.name, 9))
+        for n, run in enumerate(runs)
+        if run.uar is not None
     ]
-    chances = {round(100 * run.answer.chance, 3) for run, _ in shown}
     panel = charts.panel(
         traces,
         charts.axis("test UAR (%), 95 % interval; dotted: chance"),
-        charts.rows_axis([run.name for run, _ in shown]),
-        height=90 + 34 * len(shown),
+        charts.rows_axis([run.name for run in runs]),
+        height=90 + 34 * len(runs),
         legend=False,
-        shapes=[charts.vertical(chance) for chance in chances],
+        shapes=[charts.vertical(100 * runs[0].answer.chance)],
     )
-    svg, _ = page_picture(panel, ALONE, "compare")
+    svg, _ = page_picture(panel, ALONE, f"compare-{number}")
     return Markup(svg)  # noqa: S704 - Matplotlib escapes its texts

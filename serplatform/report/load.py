@@ -16,6 +16,7 @@ import numpy.typing as npt
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
+from serplatform.artifacts.layout import SYSTEMS, did_you_mean
 from serplatform.artifacts.model import WITHIN_SPEAKER
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.records import DevMetrics, read_record
@@ -278,7 +279,7 @@ def load_source(path: Path) -> ReportSource:
     if not path.exists():
         raise BadInputError(
             f"{path}: no such directory; give what `serplatform search --out` or "
-            "`serplatform ensemble --out` wrote"
+            f"`serplatform ensemble --out` wrote{did_you_mean(path, *SYSTEMS[:2])}"
         )
     if (path / "ensemble.json").exists():
         return _with_runs(path, load_ensemble(path), None)

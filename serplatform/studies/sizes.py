@@ -151,15 +151,16 @@ class Sizing:
             except InterruptedError:
                 return
             except Exception as error:  # noqa: BLE001 - the trial itself says what is wrong
-                sized = dataclasses.replace(
-                    self._untimed(name), sentence=f"{name}: could not be timed ({error})"
-                )
+                sized = self._untimed(name, 0)
+                told = f"{name}: could not be timed ({error}); searched {_SIZES[sized.kind]}"
+                sized = dataclasses.replace(sized, sentence=f"{told}.")
             with self._lock:
                 self._decided.append(sized)
 
-    def _untimed(self, name: str) -> Sized:
+    def _untimed(self, name: str, place: int = -1) -> Sized:
+        """Of two spaces, the last is of the paper's sizes."""
         spaces = self._candidates[name]
-        kind = list(spaces)[-1]  # the paper's, where there are two
+        kind = list(spaces)[place]
         return Sized(architecture=name, kind=kind, space=spaces[kind], seconds=None, sentence="")
 
     def _time(self, name: str) -> Sized:

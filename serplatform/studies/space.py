@@ -47,6 +47,7 @@ from serplatform.training.trial_config import (
     known_parameters,
     paper_values,
     resolve,
+    unknown_parameter,
     value_faults,
 )
 
@@ -436,7 +437,7 @@ def _name_and_range_errors(space: SearchSpace, unreadable: Sequence[str]) -> lis
     def unknown(name: str) -> str:
         section = name.partition(".")[0] + "."
         nearby = [other for other in known if other.startswith(section)]
-        return unknown_name("parameter", name, nearby or known)
+        return unknown_parameter(name, nearby or known, [architecture])
 
     errors = [
         f"{name}: only data.feature can be of type feature, or held"

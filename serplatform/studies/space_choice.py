@@ -10,7 +10,7 @@ from typing import Any
 from serplatform import plugins
 from serplatform.artifacts.run import SpaceKind
 from serplatform.datasets.dataset import Dataset
-from serplatform.errors import BadInputError, unknown_name
+from serplatform.errors import BadInputError
 from serplatform.features.names import with_directory
 from serplatform.inputs.config import DataConfig, feature_parts
 from serplatform.inputs.front import summed_layers
@@ -25,7 +25,12 @@ from serplatform.studies.space import (
     packaged_spaces,
     read_space_file,
 )
-from serplatform.training.trial_config import known_parameters, resolve, value_faults
+from serplatform.training.trial_config import (
+    known_parameters,
+    resolve,
+    unknown_parameter,
+    value_faults,
+)
 
 #: ends of the names of packaged spaces
 _ENDS: dict[SpaceKind, str] = {"encoder": "-pretrained", "paper": "", "reduced": "-small"}
@@ -234,7 +239,7 @@ def parse_overrides(
                 found = True
         if not found:
             every = {p for architecture in targets for p in known[architecture]}
-            errors.append(unknown_name("parameter", name, every))
+            errors.append(unknown_parameter(name, every, targets))
     if errors := errors + list(wrong):
         raise BadInputError(f"--set: {len(errors)} fault(s):", errors)
     return overrides

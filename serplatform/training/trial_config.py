@@ -8,8 +8,8 @@ the columns ``params.*`` of ``trials.parquet``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from serplatform.config import PLAIN, check_fields, is_plain, plain, try_config
 from serplatform.errors import BadInputError, unknown_name
@@ -89,6 +89,43 @@ def paper_values(architecture_name: str) -> dict[str, Any]:
     return resolve(architecture_name, {}, f"architecture {architecture_name}").values()
 
 
+def unknown_parameter(name: str, known: Iterable[str], architectures: Sequence[str]) -> str:
+    """Say that ``architectures`` have no such parameter, and how to list those that they have."""
+    of = f" {architectures[0]}" if len(architectures) == 1 else ""
+    return unknown_name("parameter", name, known, f"serplatform search{of} --set help")
+
+
+class ParameterLine(NamedTuple):
+    """A parameter, its value in the paper, and what it is."""
+
+    name: str
+    value: Any
+    help: str
+
+
+def list_parameters(architectures: Sequence[str]) -> dict[str, list[ParameterLine]]:
+    """What ``--set help`` shows, by architecture.
+
+    Of several, the parameters that they all have come once, under an empty name, with the values
+    that they have where a paper says nothing.
+    """
+    found: dict[str, list[ParameterLine]] = {}
+    for name in architectures:
+        values = paper_values(name)
+        found[name] = [
+            ParameterLine(key, values[key], field.metadata.get("help", ""))
+            for key, field in known_parameters(name).items()
+            if len(architectures) == 1 or key.startswith("model.")
+        ]
+    if len(architectures) > 1:
+        found[""] = [
+            ParameterLine(f"{section}.{field.name}", plain(field.default), field.metadata["help"])
+            for section, cls in (("training", TrainingConfig), ("data", DataConfig))
+            for field in dataclasses.fields(cls)
+        ]
+    return found
+
+
 def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> TrialConfig:
     """Build a trial's configuration; what is not given is as in the architecture's paper.
 
@@ -120,7 +157,7 @@ def resolve(architecture_name: str, values: Mapping[str, Any], where: str) -> Tr
             section, _, field = name.partition(".")
             given[section][field] = value
         else:
-            errors.append(unknown_name("parameter", name, known))
+            errors.append(unknown_parameter(name, known, [architecture_name]))
     built: dict[str, Any] = {}
     for section, cls in classes.items():
         built[section], found = try_config(cls, given[section], f"{section}.")

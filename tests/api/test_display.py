@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from serplatform import console, stopping
-from serplatform.api.display import PLAIN_INTERVAL, SearchDisplay
+from serplatform.api.display import FIRST_LINE, PLAIN_INTERVAL, SearchDisplay
 from serplatform.api.time_left import TimeLeft
 from serplatform.artifacts.trial import TrialRecord, TrialState, new_record
 from serplatform.studies.study import Suggestion
@@ -31,6 +31,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(time, "monotonic", made)
+    monkeypatch.setattr(console._console, "last_line", float("-inf"))
     return made
 
 
@@ -233,13 +234,55 @@ def test_a_pipe_gets_ends_at_once_and_progress_now_and_then(
         for epoch in range(1, 10):
             clock.now += PLAIN_INTERVAL / 4
             shown.trial_progressed(suggestion(0), report(epoch, fold=epoch // 6, done=epoch == 9))
+            shown.tell_if_due()
         shown.trial_ended(record(0, "complete", 0.5))
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0] == "[00:00] trial 0 moma started"
-    assert lines[1].startswith("[00:18] 0 of 4 ended, 1 running; chance 25.0 %; at most ")
-    assert lines[1].endswith("left  |  0 moma fold 1/2 epoch 5/10")
-    assert lines[2].startswith(
+    assert lines[1].startswith("[00:07] 0 of 4 ended, 1 running; chance 25.0 %; at most ")
+    assert lines[1].endswith("left  |  0 moma fold 1/2 epoch 2/10")
+    assert lines[2].endswith("left  |  0 moma fold 2/2 epoch 6/10")
+    assert lines[3].startswith(
         "[00:33] trial 0 moma trained, dev UAR 50.0 % (0 epochs, 12 s)  |  "
         "1 of 4 ended (1 trained); best dev UAR 50.0 % (trial 0 moma), chance 25.0 %; about "
     )
+
+
+def test_a_pipe_is_told_what_goes_on_before_any_epoch_has_ended(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with display() as shown:
+        console.stage("starting the first trials")
+        clock.now += FIRST_LINE
+        shown.tell_if_due()
+        shown.trial_started(suggestion(0, "lda"))  # fitted in closed form: no line of its own
+        clock.now += FIRST_LINE
+        shown.tell_if_due()
+        shown.tell_if_due()
+    assert capsys.readouterr().err.splitlines() == [
+        "Starting the first trials …",
+        "[00:05] Starting the first trials … 5 s",
+        "[00:10] 0 of 4 ended, 1 running  |  0 lda starting",
+    ]
+
+
+def test_a_pipe_is_told_without_anything_that_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serplatform.api.display.FIRST_LINE", 0.1)
+    with display() as shown:
+        shown.trial_started(suggestion(0, "lda"))
+        deadline = time.monotonic() + 10
+        while not (told := capsys.readouterr().err) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert re.fullmatch(r"\[00:0\d\] 0 of 4 ended, 1 running  \|  0 lda starting\n", told)
+
+
+def test_a_trial_that_takes_longer_than_estimated_is_not_about_to_end(clock: Clock) -> None:
+    shown = display(budget=1)
+    shown.trial_started(suggestion(0))
+    for epoch in (1, 2):
+        clock.now += 2.0
+        shown.trial_progressed(suggestion(0), report(epoch, folds=1))
+    clock.now += 100.0
+    assert shown._left() == ("longer than estimated", None)

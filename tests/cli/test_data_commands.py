@@ -97,7 +97,7 @@ def test_one_feature_and_a_table(
     prepare = ("prepare", "csv", table, "--out", data, "--features", "log_mel_23")
     code, out, err = command(*prepare)
     assert code == 0, err
-    assert "20 utterances of 4 speaker(s)" in out
+    assert "20 utterances of 4 speakers" in out
     assert "4 left out of 24" in out
     assert "\n  read as: file=file, emotion=emotion, speaker=speaker\n" in out
     assert "labels mapped: anger → angry (8)" in out

@@ -139,7 +139,7 @@ def test_nothing_usable_is_an_error_and_writes_nothing(command, audio_run, tmp_p
     target = tmp_path / "out.csv"
     code, out, err = command("predict", audio_run.run, tmp_path, "--out", target)
     assert (code, out) == (2, "")
-    assert "none of the 1 recording(s) could be classified" in err
+    assert "none of the recordings could be classified" in err
     assert "a.wav: the file is empty (0 bytes)" in err
     assert not target.exists()
 

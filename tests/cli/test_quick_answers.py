@@ -26,6 +26,8 @@ LISTS = [
     ["--version"],
     ["--help"],
     ["search", "--help"],
+    ["search", "moma", "--set", "help"],
+    ["train", "--set", "help"],
     ["corpora"],
     ["reproduce"],
     ["runs", "."],

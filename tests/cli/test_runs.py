@@ -117,8 +117,46 @@ def test_a_run_whose_time_was_too_short_is_given_more(folder: Path, capsys) -> N
         file.unlink()
     (path / "trials.parquet").unlink(missing_ok=True)
     row = next(row for row in listed(folder, capsys) if row["path"] == str(path))
-    assert row["trained"] == 0
+    assert (row["trained"], row["status"]) == (0, "out of time")
+    assert run(["runs", str(path)]) == 0
+    assert f"{path}: search out of time" in capsys.readouterr().out
     assert row["next"] == f"serplatform search --resume --out {path} --time-budget 1m"
+
+
+def test_a_run_whose_trials_all_failed_has_failed(folder: Path, capsys) -> None:
+    path = folder / "deeper" / "old"
+    change(path, status="complete", nested=False)
+    directory = RunDirectory(path)
+    (failed,) = (r for r in directory.records().values() if r["state"] == "failed")
+    for number in directory.records():
+        if number != failed["trial"]:
+            directory.record_file(number).unlink()
+    directory.write_trials_table()
+    row = next(row for row in listed(folder, capsys) if row["path"] == str(path))
+    assert (row["failed"], row["status"]) == (1, "failed")
+
+
+def test_a_nested_run_is_complete_when_every_fold_has_a_trial(folder: Path, capsys) -> None:
+    path = folder / "deeper" / "old"
+    directory = RunDirectory(path)
+    change(path, status="complete", nested=True)
+    trained = [r for r in directory.records().values() if r["state"] == "complete"]
+    for fold, record in enumerate(trained):
+        directory.write_record({**record, "fold": fold})
+    directory.write_trials_table()
+
+    def status() -> str:
+        return next(r["status"] for r in listed(folder, capsys) if r["path"] == str(path))
+
+    protocol = directory.read_run()["protocol"]
+    change(path, protocol={**protocol, "num_folds": len(trained)})
+    assert status() == "complete"
+    directory.record_file(trained[0]["trial"]).unlink()
+    directory.record_file(
+        next(n for n, r in directory.records().items() if r["state"] == "failed")
+    ).unlink()
+    directory.write_trials_table()
+    assert status() == "out of time"
 
 
 def test_in_python_it_is_a_table(folder: Path) -> None:
@@ -143,3 +181,31 @@ def test_twenty_runs_are_listed_at_once(folder: Path, capsys) -> None:
     begun = time.process_time()
     assert len(listed(folder, capsys)) == 21
     assert time.process_time() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    "words", [["export"], ["export", "--out", "new"], ["report"], ["predict"], ["search"]]
+)
+def test_a_name_that_is_nearly_that_of_a_run_gets_a_suggestion(
+    folder: Path, words: list[str], capsys
+) -> None:
+    wrong = str(folder / "deeper" / "odl")
+    command, *more = words
+    if command == "search":
+        code = run(["search", "--resume", "--out", wrong])
+    else:
+        code = run([command, wrong, *more, *["a.wav"] * (command == "predict")])
+    told = capsys.readouterr().err
+    assert code == 2
+    assert f"{wrong}: " in told
+    assert f"Did you mean {folder / 'deeper' / 'old'}?" in told
+
+
+def test_a_missing_option_is_explained_with_the_command(folder: Path, capsys) -> None:
+    assert run(["prepare", "rec"]) == 2
+    told = capsys.readouterr().err
+    assert "--out DATA: The dataset: a new or empty directory" in told
+    assert "  serplatform prepare rec --out DATA\n" in told
+    path = folder / "deeper" / "old"
+    assert run(["export", str(path)]) == 2
+    assert f"  serplatform export {path} --out bundles/old\n" in capsys.readouterr().err

@@ -53,6 +53,15 @@ def test_without_speakers_it_is_said(tmp_path: Path) -> None:
     assert any("--speaker-from PATTERN" in note for note in notes)
 
 
+def test_a_pattern_that_finds_speakers_in_names_is_suggested(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{e}/p{s}_{n}.wav" for e in ("happy", "sad") for s in (1, 2) for n in (1, 2)))
+    notes = Folders().scan(tmp_path).notes
+    pattern = "^([A-Za-z]*[0-9]+)[_-]"
+    assert any(f"such as '{pattern}', which finds p1, p2" in note for note in notes)
+    found = Folders(speaker_from=pattern).scan(tmp_path).utterances
+    assert {u.speaker_id for u in found} == {"p1", "p2"}
+
+
 def test_speakers_from_names(tmp_path: Path) -> None:
     put(tmp_path, "happy/s1_01.wav", "sad/s2_01.wav", "sad/other.wav")
     manifest = Folders(speaker_from=r"/(s\d)_").scan(tmp_path)
@@ -60,6 +69,8 @@ def test_speakers_from_names(tmp_path: Path) -> None:
     assert [r.reason for r in manifest.rejections] == [
         r"--speaker-from '/(s\d)_' finds no speaker in its path"
     ]
+    from_start = Folders(speaker_from=r"^(s\d)_").scan(tmp_path)  # of the path, or of the name
+    assert [u.speaker_id for u in from_start.utterances] == ["s1", "s2"]
     with pytest.raises(BadInputError, match="no regular expression"):
         Folders(speaker_from="(")
 

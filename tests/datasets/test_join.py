@@ -12,6 +12,7 @@ import pytest
 
 from serplatform.artifacts.ensemble import read_ensemble
 from serplatform.cli.main import run as command
+from serplatform.cli.options import RunOptions
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import FoldData
 from serplatform.datasets.join import joined
@@ -71,6 +72,23 @@ def test_the_same_request_gives_the_same_dataset(
     assert joined(parts) == joined(parts)
     with pytest.raises(BadInputError, match="named twice"):
         joined([parts[0], parts[0]])
+
+
+def test_a_search_maps_labels_as_join_does(
+    parts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    monkeypatch.setenv("SERPLATFORM_CACHE", str(tmp_path))
+    names = [str(path) for path in parts]
+    of_run = RunOptions(data=names, joined_labels=["sad=", "angry=happy"])
+    asked = of_run.dataset()
+    assert asked is not None
+    assert Dataset.open(asked).class_counts() == {"neutral": 20, "happy": 20}
+    assert Path(asked) == joined(parts, label_map={"sad": "", "angry": "happy"})
+    wrong = ["search", "lda", "--data", names[0], "--data", names[1], "--map", "joy=happy"]
+    assert command([*wrong, "--out", str(tmp_path / "run")]) == 2
+    assert "--map names labels that no dataset has: joy" in capsys.readouterr().err
+    assert command(["search", "lda", "--data", names[0], "--map", "sad="]) == 2
+    assert "give --data twice or more" in capsys.readouterr().err
 
 
 def test_a_changed_part_of_a_joined_shard_is_seen(both: Dataset, tmp_path: Path) -> None:

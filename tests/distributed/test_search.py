@@ -12,13 +12,15 @@ import time
 import psutil
 import pytest
 
-from serplatform.distributed.search import search
+from serplatform.api.open_run import open_or_create
+from serplatform.distributed.search import _sizing, search
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import BadInputError, SerplatformError
 from serplatform.run_directory import RunLock
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.setup import create_run, reopen_run
+from serplatform.studies.sizes import SHARE
 from serplatform.studies.space import SearchSpace, paper_point
 from serplatform.studies.study import Studies
 from serplatform.testing.synthetic import make_dataset
@@ -101,6 +103,17 @@ def test_a_killed_driver_has_recorded_the_time_it_spent(begin, monkeypatch):
     first, second = (description["seconds"] for description in seen)
     assert 0 < first <= second <= reopen_run(run.directory.path).description["seconds"]
     assert [description["status"] for description in seen] == ["running", "running"]
+
+
+def test_a_resumed_search_decides_sizes_by_the_budget_it_began_with(dataset, tmp_path):
+    asked = SearchRequest(architectures=("moma",), dataset=dataset, time_budget=60.0)
+    open_or_create(asked, limits(None), tmp_path / "run")
+    more = SearchRequest(trials="+2")
+    run, given = open_or_create(more, limits(None), tmp_path / "run", resume=True)
+    assert given.seconds is None
+    sizing = _sizing(run, given, {"CPU": 2.0, "GPU": 1.0})  # with a GPU, nothing is timed
+    assert sizing is not None
+    assert sizing._limit == SHARE * 60.0
 
 
 def test_a_search_is_whole_extends_and_is_never_repeated(begin):

@@ -353,7 +353,7 @@ def test_one_fold_without_members_takes_nothing_from_the_others(tmp_path: Path) 
     assert after["folds"][1]["members"] == []
     for fold in (0, 2):
         assert after["folds"][fold]["members"] == before["folds"][fold]["members"] != []
-    assert "In fold(s) 1 the dev rows speak against every trial" in after["notes"][0]
+    assert "In fold(s) 1 no trial is better than guessing on the dev rows" in after["notes"][0]
     build_report(tmp_path / "after")
 
 

@@ -222,7 +222,7 @@ def test_the_card_of_a_trial_says_what_chose_it_and_why_the_ece_has_no_interval(
     content = export(audio_run.run, tmp_path / "b", trial=0)
     card = (tmp_path / "b" / "README.md").read_text()
     assert "but the mean holds dev rows that test in other folds" in card
-    assert "Test rows chose nothing" not in card
+    assert "Nothing was chosen on test rows" not in card
     ece = content["description"]["metrics"]["ece"]
     assert f"| {ece['value']:.3f} | none |" in card
     assert "one speaker" not in card

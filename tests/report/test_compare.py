@@ -14,7 +14,10 @@ from serplatform.cli.main import run as command
 from serplatform.errors import BadInputError
 from serplatform.report.compare import (
     ComparedRun,
+    build_comparison,
+    comparable,
     compare,
+    names,
     pairs_table,
     read_runs,
     runs_table,
@@ -120,6 +123,29 @@ def test_the_command_writes_a_page_without_hostile_names(
     assert "<b>run" not in page
     assert "&lt;b&gt;run" in page
     assert page.count("<svg") == 1
+
+
+def test_only_runs_with_the_same_test_rows_stand_on_one_axis(
+    runs: list[ComparedRun], paths: list[Path], tmp_path: Path
+) -> None:
+    first, second, third, other = runs
+    sealed = dataclasses.replace(
+        second, answer=dataclasses.replace(second.answer, rows=()), name="sealed"
+    )
+    assert [names(group) for group in comparable([first, other, sealed, second, third])] == [
+        "first, second, third"
+    ]
+    assert comparable([first, other]) == []
+    out = tmp_path / "compare.html"
+    build_comparison([paths[0], paths[1], paths[3]], out)
+    page = out.read_text(encoding="utf-8")
+    assert page.count("<svg") == 1
+    assert "Test UAR of first, second with its 95 % interval" in page
+    assert "Not drawn: other." in page
+    build_comparison([paths[0], paths[3]], out)
+    page = out.read_text(encoding="utf-8")
+    assert "<svg" not in page
+    assert "Not drawn: first, other." in page
 
 
 def test_a_run_given_twice_and_a_missing_page_are_errors(

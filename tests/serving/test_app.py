@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from serplatform.cli.main import run
 from serplatform.errors import BadInputError
 from serplatform.serving import app as app_module
 from serplatform.serving.app import build_app
+from serplatform.serving.loading import middlewares
 from serplatform.serving.settings import ServiceSettings
 from tests.support.audio_run import AudioRun, make_audio_run, write_tone
 
@@ -191,3 +194,26 @@ def test_more_requests_than_may_wait_are_told_to_come_again(settings, audio_run,
 def test_limits_are_above_zero(name):
     with pytest.raises(BadInputError, match=f"--{name.replace('_', '-')} 0: must be more than 0"):
         ServiceSettings(system="x", **{name: 0.0})
+
+
+def test_until_the_models_are_loaded_a_client_is_asked_to_come_again() -> None:
+    """Ray Serve listens before, and answers 404 in plain text; the application's 404 is JSON."""
+    answers = {
+        "/loading": PlainTextResponse("Path not found", 404),
+        "/wrong": JSONResponse({"error": "no such page"}, 404),
+        "/": JSONResponse({"title": "a"}),
+    }
+
+    async def listens(scope: Scope, receive: Receive, send: Send) -> None:
+        await answers[scope["path"]](scope, receive, send)
+
+    (middleware,) = middlewares()
+    client = TestClient(middleware.cls(listens))
+    loading = client.get("/loading")
+    assert loading.status_code == 503
+    assert loading.json() == {
+        "error": "the models are still being loaded; ask again in some seconds"
+    }
+    assert int(loading.headers["Retry-After"]) > 0
+    assert client.get("/wrong").status_code == 404
+    assert client.get("/").json() == {"title": "a"}

@@ -70,12 +70,23 @@ def test_it_serves_many_at_a_time_and_ends_clean(audio_run, tmp_path: Path, caps
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
+    def status_of(page: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        with contextlib.closing(connection):
+            connection.request("GET", page)
+            return connection.getresponse().status
+
+    before: set[int] = set()
     try:
         deadline = time.monotonic() + 400
         while not any(line.startswith("Serving ") for line in told):
             assert process.poll() is None, list(told)
             assert time.monotonic() < deadline, list(told)
-            time.sleep(0.5)
+            with contextlib.suppress(OSError):  # nothing listens yet
+                before.add(status_of("/"))
+            time.sleep(0.2)
+        assert before <= {200, 503}  # never 404: the models are being loaded
+        assert status_of("/") == 200
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(ask, files * 2))
         for file, (status, answer) in zip(files * 2, answers, strict=True):

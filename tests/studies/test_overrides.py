@@ -25,6 +25,9 @@ def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(BadInputError) as caught:
         parse_overrides(["hiden_dim=64", "nonsense", "batchsize=3"], ["moma"])
     text = str(caught.value)
+    assert len(text) < 600  # of some sixty parameters, the nearest are named
+    assert "`serplatform search moma --set help` lists all" in text
+    assert "'training.batch_size'" in text
     assert "3 fault(s)" in text
     assert "Did you mean 'model.hidden_dim'" in text
     assert "'nonsense': must be KEY=VALUE" in text

@@ -6,7 +6,13 @@ import pytest
 
 from serplatform.errors import BadInputError
 from serplatform.training.training_config import TrainingConfig
-from serplatform.training.trial_config import LATER, known_parameters, paper_values, resolve
+from serplatform.training.trial_config import (
+    LATER,
+    known_parameters,
+    list_parameters,
+    paper_values,
+    resolve,
+)
 
 
 def test_what_is_not_given_is_as_in_the_paper():
@@ -93,3 +99,13 @@ def test_settings_that_came_later_do_not_estrange_saved_states():
         **plain,
         "data.projection": 64,
     }
+
+
+def test_every_parameter_is_listed_with_its_value_and_what_it_is() -> None:
+    (own,) = list_parameters(["moma"]).values()
+    assert {p.name: p.value for p in own} == paper_values("moma")
+    assert all(p.help for p in own)
+    several = list_parameters(["moma", "csa"])
+    assert list(several) == ["moma", "csa", ""]
+    listed = {p.name for name in ("csa", "") for p in several[name]}
+    assert listed == set(known_parameters("csa"))

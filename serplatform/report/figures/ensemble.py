@@ -52,7 +52,7 @@ class MembersFigure(Figure[Members]):
     def compute(self, report: ReportData) -> Members:
         if not report.members:
             raise NoDataError(
-                "the ensemble has no member: the dev rows of every fold speak against every trial"
+                "the ensemble has no member: in no fold is a trial better than guessing on dev rows"
             )
         folds = tuple(fold["fold"] for fold in report.ensemble["folds"])
         return Members(
