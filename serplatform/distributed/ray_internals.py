@@ -7,6 +7,8 @@ signature that is expected. When it fails with another Ray, look here for what t
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +29,26 @@ def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 # -- a start of Ray, and joining one
 
 
+_AGENT_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "runtime_env_agent_port",
+    "dashboard_agent_listen_port",
+)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nothing listens at, below those that Linux hands out to whoever asks for any."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < number:
+            port = random.SystemRandom().randrange(16_384, 32_768)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("", port)))
+                found.append(port)
+    return found
+
+
 @contextlib.contextmanager
 def patient_start(watch: Callable[[int], None], wait: float) -> Iterator[None]:
     """Replace parts of Ray while it starts.
@@ -37,8 +59,11 @@ def patient_start(watch: Callable[[int], None], wait: float) -> Iterator[None]:
     - Neither dashboard, log monitor nor autoscaler is started, which nobody reads here: three
       Python processes, half of the time that a start takes.
     - The head is waited for as long as ``wait`` seconds and as it lives, not 30 s.
+    - The ports of its two agents are given, so that it need not wait until these have imported
+      what they need and tell theirs: after 15 s it would end with a fault.
     """
     from ray._private import node, services, utils
+    from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
 
     started: list[Process] = []
     fate_shared = bool(utils.detect_fate_sharing_support())  # else Ray ends the group at the end
@@ -58,6 +83,14 @@ def patient_start(watch: Callable[[int], None], wait: float) -> Iterator[None]:
         def start_monitor(self) -> None: ...
 
         def start_log_monitor(self) -> None: ...
+
+        def start_raylet(self, *of: Any, **options: Any) -> None:
+            for name, port in zip(_AGENT_PORTS, free_ports(len(_AGENT_PORTS)), strict=True):
+                setattr(self._ray_params, name, port)
+            listen = self._ray_params.dashboard_agent_listen_port  # it reads this one from a file
+            name = DASHBOARD_AGENT_LISTEN_PORT_NAME
+            persist_port(self._session_dir, self._node_id, name, listen)
+            super().start_raylet(*of, **options)
 
     get_node = services.get_node
     deadline = time.monotonic() + wait

@@ -220,11 +220,14 @@ def test_a_run_is_resumed_and_several_are_combined(story: dict[str, Any], tmp_pa
     assert set(both.metrics()["system"]) == {"ensemble", "best_single", "mean_of_all"}
 
 
-def examples() -> list[tuple[str, str]]:
+def examples() -> list[Any]:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
     docstring = doctest.DocTestParser().get_examples(sp.__doc__ or "")
-    return [("docs", "\n".join(blocks)), ("docstring", "".join(e.source for e in docstring))]
+    return [  # the page with the slow tests, as it begins like the docstring
+        pytest.param("docs", "\n".join(blocks), marks=pytest.mark.slow),
+        ("docstring", "".join(e.source for e in docstring)),
+    ]
 
 
 @pytest.mark.ray
@@ -281,7 +284,7 @@ stopped = threading.Event()
 threading.Thread(target=stop, daemon=True).start()
 try:
     sp.search("data", "csa", trials=500, out="run", explain=False, quiet=False, small=True,
-              settings={"training.max_epochs": 2}, pruner="none")
+              settings={"training.max_epochs": 2}, pruner="none", combiner="none")
 except KeyboardInterrupt:
     print("stopped")
 import ray

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections import Counter
 
 import numpy as np
@@ -17,14 +16,8 @@ from serplatform.metrics import classification_metrics
 from serplatform.prediction.open import open_system
 from serplatform.run_directory import RunDirectory
 from serplatform.testing.synthetic import make_dataset
-from tests.cli.test_search import (
-    ENVIRONMENT,
-    PROGRAM,
-    command,
-    refused,
-    start,
-    wait_until,
-)
+from tests.cli.test_search import command, refused, start, wait_until
+from tests.support.in_process import run_here
 from tests.support.search_checks import run_faults, write_tiny_space
 
 FOLDS, TRIALS = 3, 2
@@ -39,7 +32,7 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def nested(work):
+def nested(work, ray_cluster):
     """A nested search that was stopped half-way and resumed."""
     out, log = work / "run", work / "log"
     words = ["moma", "--space", work / "moma.yaml", "--protocol", f"speaker-kfold:{FOLDS}"]
@@ -50,14 +43,7 @@ def nested(work):
     assert process.wait(timeout=100) == 130
     assert run_faults(out, ended=False) == []
     assert 0 < len(RunDirectory(out).records()) < FOLDS * TRIALS
-    done = subprocess.run(
-        [*PROGRAM, "search", "--resume", "--out", str(out), "--no-explain", "--json"],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=300,
-        check=False,
-    )
+    done = run_here("search", "--resume", "--out", out, "--no-explain", "--json")
     assert done.returncode == 0, done.stderr
     return out, log.read_text(), done
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,23 @@ from serplatform.testing.synthetic import make_dataset
 #: each takes half a second or more of a processor
 SLOW = ["torch", "ray", "optuna", "pandas", "sklearn", "scipy.stats", "scipy.signal", "matplotlib"]
 
+#: runs commands one after the other, each in a folder of its own: exit code, what slow it was the
+#: first to import, and messages
 PROGRAM = f"""
-import json, sys
+import contextlib, io, json, os, sys
+seen, told = set(), []
 from serplatform.cli.main import run
-code = run(sys.argv[1:])
-print(json.dumps([code, sorted(set({SLOW!r}) & sys.modules.keys())]), file=sys.stderr)
+for number, words in enumerate(json.load(sys.stdin)):
+    os.mkdir(str(number))
+    os.chdir(str(number))
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(words)
+    os.chdir("..")
+    new = set({SLOW!r}) & sys.modules.keys() - seen
+    seen |= new
+    told.append([code, sorted(new), err.detach().getvalue().decode()])
+json.dump(told, sys.stdout)
 """
 
 LISTS = [
@@ -67,43 +78,44 @@ WRONG = [
 ]
 
 
+Answer = tuple[int, list[str], str]
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("quick") / "data"
-    make_dataset(path, per_speaker=4, seconds=(0.2, 0.4))
-    return path
-
-
-def answer(words: list[str], folder: Path) -> tuple[int, list[str], str]:
-    """Exit code, what slow is imported, and messages, of a command in a process of its own."""
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    """Exit code, what slow was imported and what was said, of every command."""
+    folder = tmp_path_factory.mktemp("quick")
+    make_dataset(folder / "data", per_speaker=4, seconds=(0.2, 0.4))
+    occupied = folder / "run"
+    (occupied / "trials").mkdir(parents=True)
+    (occupied / "trials" / "trial-00000.json").write_text("{}")
+    (occupied / "run.json").write_text("{}")
+    places = {"DATA": str(folder / "data"), "RUN": str(occupied)}
+    commands = [[places.get(word, word) for word in words] for words in LISTS + WRONG]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(commands),
         cwd=folder,
         capture_output=True,
         text=True,
-        check=True,
-        timeout=120,
+        check=False,
+        timeout=300,
     )
-    *told, last = done.stderr.splitlines()
-    code, imported = json.loads(last)
-    return code, imported, "\n".join(told)
+    assert done.returncode == 0, done.stderr
+    told = map(tuple, json.loads(done.stdout))
+    return dict(zip(map(" ".join, LISTS + WRONG), told, strict=True))
 
 
 @pytest.mark.parametrize("words", LISTS, ids=" ".join)
-def test_lists_and_help_import_nothing_slow(words: list[str], tmp_path: Path) -> None:
-    assert answer(words, tmp_path)[:2] == (0, [])
+def test_lists_and_help_import_nothing_slow(words: list[str], answers: dict[str, Answer]) -> None:
+    assert answers[" ".join(words)][:2] == (0, [])
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
 def test_a_wrong_command_is_answered_before_anything_slow_is_imported(
-    words: list[str], data: Path, tmp_path: Path
+    words: list[str], answers: dict[str, Answer]
 ) -> None:
-    occupied = tmp_path / "run"
-    (occupied / "trials").mkdir(parents=True)
-    (occupied / "trials" / "trial-00000.json").write_text("{}")
-    (occupied / "run.json").write_text("{}")
-    places = {"DATA": str(data), "RUN": str(occupied)}
-    code, imported, told = answer([places.get(word, word) for word in words], tmp_path)
+    code, imported, told = answers[" ".join(words)]
     assert (code, imported) == (2, []), told
     assert "Error: " in told
 

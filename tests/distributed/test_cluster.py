@@ -314,9 +314,21 @@ def test_a_directory_that_is_too_long_or_full_is_passed_over(
         local_ray._directory(0)
 
 
+#: starts Ray whose agents, as on a machine with much else to do, do not come to speak
 _PROGRAM = """
-import os, signal, time
+import contextlib, os, threading, time
+import psutil
 from serplatform.distributed.cluster import connect
+
+def hold():
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if {"agent.py", "main.py"} & {os.path.basename(w) for w in process.cmdline()}:
+                    process.suspend()
+        time.sleep(0.05)
+
+threading.Thread(target=hold, daemon=True).start()
 connect(num_cpus=1)
 import ray
 session = ray._private.worker._global_node.get_session_dir_path()
@@ -326,7 +338,7 @@ time.sleep(600)
 
 
 @pytest.mark.ray
-def test_ray_starts_without_home_under_a_long_tmpdir_and_ends_with_a_killed_driver(
+def test_ray_starts_without_home_or_agents_and_ends_with_a_killed_driver(
     tmp_path: Path,
 ) -> None:
     long = tmp_path / ("x" * 80)

@@ -281,7 +281,8 @@ def test_the_time_budget_is_kept(begin):
     assert run.directory.read_run()["status"] == "complete"
 
 
-def test_permuted_labels_give_chance_from_search_to_ensemble(begin, tmp_path):
+@pytest.mark.slow  # by default, test_canary.py has the same rule of permuted labels
+def test_data_that_hold_no_emotion_give_chance_from_search_to_ensemble(begin, tmp_path):
     data = make_dataset(
         tmp_path / "noise",
         num_speakers=8,
@@ -339,7 +340,6 @@ def test_a_full_disk_stops_the_search_and_room_lets_it_go_on(begin, small_disk):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # minutes for each worker group on a busy machine
 def test_two_workers_give_what_one_gives_and_pruned_groups_make_room(begin, tmp_path):
     space = write_tiny_space(
         tmp_path / "still.yaml", "moma", max_epochs=3, fixed={"model.dropout": 0.0}

@@ -35,7 +35,6 @@ def test_no_output_is_kept() -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("default")
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient", reason="needs the extra test")

@@ -15,7 +15,6 @@ reason = lacking()
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(1800)
 @pytest.mark.skipif(reason is not None, reason=f"no lab of hosts here: {reason}")
 @pytest.mark.parametrize("fault", ["host", "head-ray"])
 def test_nothing_is_lost_when_a_host_is(fault, tmp_path):

@@ -11,7 +11,6 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(1800)
 def test_nothing_is_lost_when_the_driver_is_killed(tmp_path):
     script = Path(__file__).with_name("kill_driver.py")
     done = subprocess.run(

@@ -21,7 +21,6 @@ reason = lacking()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.timeout(1800),
     pytest.mark.skipif(reason is not None, reason=f"no lab of hosts here: {reason}"),
 ]
 

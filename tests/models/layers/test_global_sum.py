@@ -1,5 +1,6 @@
 """Two worker processes against one, over the gloo backend and a file."""
 
+import json
 import subprocess
 import sys
 
@@ -11,11 +12,13 @@ from serplatform.models.csa import CsaConfig
 from serplatform.models.layers.global_sum import counting, global_sum
 from serplatform.testing.batches import random_batch
 
-LENGTHS = (25, 3, 8, 14, 6)
+#: lengths of a batch that two workers share, and of one at which a worker is left over
+BATCHES = ((25, 3, 8, 14, 6), (25,))
 
 build = ARCHITECTURES.get("csa").build
 
 WORKER = """
+import json
 import sys
 import torch
 from torch import distributed
@@ -34,41 +37,46 @@ distributed.init_process_group(
     "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
 )
 spec = InputSpec(feature_dim=5, num_classes=4)
-lengths = tuple(int(part) for part in sys.argv[3].split(","))
-batch = random_batch(lengths, spec, dtype=torch.float64)
-torch.manual_seed(0)
-config = CsaConfig(context_frames=8, overlap_frames=3, channels=6, gamma_init=0.5)
-model = build(config, spec).double().train()
-own = list(range(len(lengths)))[rank::2]
-with counting(bool(own)):
-    losses = model(pick(batch, own or [0]), Criterion()).losses
-(losses.sum() * bool(own) / len(batch)).backward()
-for parameter in model.parameters():
-    distributed.all_reduce(parameter.grad)
-result = {f"grad/{name}": p.grad for name, p in model.named_parameters()}
-result |= {f"buffer/{name}": b for name, b in model.named_buffers()}
-save_file(result, f"{folder}/worker-{rank}.safetensors")
+for number, lengths in enumerate(json.loads(sys.argv[3])):
+    batch = random_batch(lengths, spec, dtype=torch.float64)
+    torch.manual_seed(0)
+    config = CsaConfig(context_frames=8, overlap_frames=3, channels=6, gamma_init=0.5)
+    model = build(config, spec).double().train()
+    own = list(range(len(lengths)))[rank::2]
+    with counting(bool(own)):
+        losses = model(pick(batch, own or [0]), Criterion()).losses
+    (losses.sum() * bool(own) / len(batch)).backward()
+    for parameter in model.parameters():
+        distributed.all_reduce(parameter.grad)
+    result = {f"grad/{name}": p.grad for name, p in model.named_parameters()}
+    result |= {f"buffer/{name}": b for name, b in model.named_buffers()}
+    save_file(result, f"{folder}/batch-{number}-worker-{rank}.safetensors")
 distributed.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, (25,)], ids=["shared", "one worker is left over"])
-def test_two_workers_equal_one(lengths, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What two workers found, each its own share of every batch."""
+    folder = tmp_path_factory.mktemp("workers")
+    words = [sys.executable, "-c", WORKER, str(folder)]
+    workers = [subprocess.Popen([*words, str(rank), json.dumps(BATCHES)]) for rank in range(2)]
+    assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
+    return folder
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["shared", "one worker is left over"])
+def test_two_workers_equal_one(number, folder):
     from safetensors.torch import load_file
 
     spec = InputSpec(feature_dim=5, num_classes=4)
     torch.manual_seed(0)
     config = CsaConfig(context_frames=8, overlap_frames=3, channels=6, gamma_init=0.5)
     model = build(config, spec).double().train()
-    model(random_batch(lengths, spec, dtype=torch.float64), Criterion()).losses.mean().backward()
-    text = ",".join(map(str, lengths))
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), str(rank), text])
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    batch = random_batch(BATCHES[number], spec, dtype=torch.float64)
+    model(batch, Criterion()).losses.mean().backward()
     for rank in range(2):
-        result = load_file(tmp_path / f"worker-{rank}.safetensors")
+        result = load_file(folder / f"batch-{number}-worker-{rank}.safetensors")
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(result[f"grad/{name}"], parameter.grad, rtol=0, atol=1e-10)
         for name, buffer in model.named_buffers():
