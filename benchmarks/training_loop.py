@@ -27,7 +27,8 @@ from serplatform.datasets.fold_data import FoldData
 from serplatform.models.kernels.memory import keep_freed_memory
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
-from serplatform.training.loop import EVALUATION_FRAMES, FoldTrainer
+from serplatform.training.inference import EVALUATION_FRAMES
+from serplatform.training.loop import FoldTrainer
 from serplatform.training.optim import build_optimizer
 from serplatform.training.trial_config import resolve
 

@@ -22,7 +22,8 @@ from serplatform.ensembles.base import COMBINERS
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.models.base import ARCHITECTURES
 from serplatform.registry import PLUGINS, temporary
-from serplatform.studies.space import make_space, own_space
+from serplatform.studies.own_space import own_space
+from serplatform.studies.space import make_space
 from tests.support.audio_run import make_audio_run
 from tests.support.synthetic_run import make_run
 

@@ -58,7 +58,7 @@ def test_the_page_on_how_it_is_built_names_every_package() -> None:
 def test_settings_of_the_page_on_extending_are_searched() -> None:
     from serplatform.models import SerModel, architecture
     from serplatform.registry import temporary
-    from serplatform.studies.space import own_space
+    from serplatform.studies.own_space import own_space
 
     (block,) = blocks(page("extending.md"), "python")
     with temporary():

@@ -32,7 +32,8 @@ def _square(found: ReadingRecord) -> bool:
 
 
 class LabelRecord(Record):
-    """A label of the data, and the class of the system that it is."""
+    """A label of the data, and the class of the system that it is; None: it has none, and the
+    utterances are left out."""
 
     theirs: str
     ours: str | None
@@ -49,6 +50,12 @@ class ReadingRecord(Record):
 
 
 class GroupRecord(Record):
+    """Rows of one speaker, or of all speakers of one gender.
+
+    ``uar`` is over the classes that the group has, ``accuracy`` the share of right answers; their
+    intervals are over speakers, and one speaker has none.
+    """
+
     name: str
     utterances: Count
     speakers: Count
@@ -65,7 +72,8 @@ class DifferenceRecord(Record):
 
 
 class ConditionRecord(Record):
-    """On changed audio, and its difference to the same recordings as they are."""
+    """UAR of the main reading on changed audio, and its difference to the same recordings as they
+    are, paired by speaker."""
 
     group: str
     condition: str
@@ -75,6 +83,8 @@ class ConditionRecord(Record):
 
 
 class RecallRecord(Record):
+    """Recall of one class in one group; the interval is over its speakers."""
+
     group: str
     emotion: str
     utterances: Count
@@ -82,6 +92,8 @@ class RecallRecord(Record):
 
 
 class GapRecord(Record):
+    """The largest difference of a recall between two groups, in the class ``emotion``."""
+
     emotion: str
     best: str
     worst: str

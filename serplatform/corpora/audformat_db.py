@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import CORPORA, FormatCorpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import PathFinder, RowError, without_ending
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_dialect import read_table
@@ -56,17 +56,13 @@ class _Table:
 
 
 @CORPORA.register("audformat")
-class AudformatDatabase(Corpus):
+class AudformatDatabase(FormatCorpus):
     """Any audformat database with an ``emotion`` scheme, on the local disk."""
 
     name = "audformat"
     title = "A database in audformat"
-    language = ""
     licence = "the database's own"
-    size = "any"
     obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "a header db.yaml"
     outranks = ("csv", "huggingface")
     examples = ("wav/1.wav", "wav/2.wav", "wav/3.flac")
@@ -120,10 +116,6 @@ class AudformatDatabase(Corpus):
             title=str(header.get("name") or ""),
             licence=str(header.get("license") or ""),
         )
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: the tables' splits are used where every row has one, else by speakers."""
-        return False
 
 
 def _header_path(source: Path) -> Path:

@@ -7,11 +7,11 @@ See https://huggingface.co/docs/datasets/audio_dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, TableFormat
 from serplatform.corpora.json_rows import as_table, cells, part_of, read_objects
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_columns import is_name
@@ -25,17 +25,12 @@ _NEEDS = "a column 'file_name', and one of labels"
 
 
 @CORPORA.register("audiofolder")
-class AudioFolder(Corpus):
+class AudioFolder(TableFormat):
     """Files named by the metadata, with whatever columns these have."""
 
     name = "audiofolder"
     title = "A Hugging Face audiofolder"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "write metadata.csv beside the recordings: file_name,emotion,speaker,…"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "metadata.csv or metadata.jsonl with file_name"
     outranks = ("csv", "folders")
     examples = ("train/1.wav", "train/2.wav", "test/3.wav")
@@ -45,9 +40,6 @@ class AudioFolder(Corpus):
         "test/metadata.csv": "file_name,emotion,speaker\n3.wav,sad,b\n",
     }
 
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
-
     @classmethod
     def recognise(cls, place: Place) -> str:
         """By its metadata."""
@@ -55,9 +47,6 @@ class AudioFolder(Corpus):
         if not found or not any(_FILE in row for row in _rows(found[0], place.root)[:1]):
             return ""
         return f"{' and '.join(_name(table, place.root) for table in found)} with '{_FILE}'"
-
-    def root(self, source: Path) -> Path:
-        return source if source.is_dir() else source.parent
 
     def scan(self, source: Path) -> Manifest:
         if not source.exists():
@@ -71,10 +60,6 @@ class AudioFolder(Corpus):
         rows = [{"file": row[_FILE], **row} for row in rows]
         content = as_table([{n: v for n, v in row.items() if n != _FILE} for row in rows])
         return read_rows(tables[0], content, root=root, allow_outside=self.allow_outside)
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: the folders' split is used where there is one, else the speakers."""
-        return False
 
 
 def _tables(place: Place) -> list[Path]:

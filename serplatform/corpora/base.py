@@ -186,6 +186,28 @@ class Corpus(ABC):
         return generic_protocol(utterances)
 
 
+class FormatCorpus(Corpus):
+    """A layout that any corpus may have. Its own folds or splits are used where it has them, else
+    the number of speakers decides."""
+
+    language = ""
+    licence = "yours"
+    size = "any"
+    default_protocol = "speaker-kfold:5"
+    is_format = True
+
+    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
+        return False
+
+
+class TableFormat(FormatCorpus):
+    """A format whose rows name files, which may lie outside of the source (absolute, with ``..``,
+    over links) only where ``allow_outside`` says so."""
+
+    def __init__(self, *, allow_outside: bool = False) -> None:
+        self.allow_outside = allow_outside
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """The first of some names, and how many more there are: ``a, b and 1 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

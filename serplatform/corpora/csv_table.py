@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, TableFormat
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_columns import NEEDS, is_name, labels_files
 from serplatform.corpora.table_dialect import read_table
@@ -15,7 +15,7 @@ from serplatform.errors import BadInputError
 
 
 @CORPORA.register("csv")
-class CsvTable(Corpus):
+class CsvTable(TableFormat):
     """A table with a header: ``file`` and ``emotion``, and further columns where there are any.
 
     Paths are relative to the table, and may leave its directory (absolute, with ``..``, over links)
@@ -25,12 +25,7 @@ class CsvTable(Corpus):
 
     name = "csv"
     title = "A table: CSV or TSV"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "write a CSV or TSV file: file, emotion, speaker, … (paths relative to the table)"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "a CSV or TSV table with columns of files and of labels"
     examples = ("anna/1.wav", "anna/2.wav", "ben/1.flac")
     example_texts: ClassVar[Mapping[str, str]] = {
@@ -38,9 +33,6 @@ class CsvTable(Corpus):
         "anna/2.wav,sad,anna,en,2\nben/1.flac,joy,ben,en,1\n"
     }
     example_source = "index.csv"
-
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
 
     @classmethod
     def recognise(cls, place: Place) -> str:
@@ -56,10 +48,6 @@ class CsvTable(Corpus):
         table = _find_table(source).absolute()
         content = read_table(table, is_name, NEEDS)
         return read_rows(table, content, allow_outside=self.allow_outside)
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: its own folds are used where it has them, else the number of speakers decides."""
-        return False
 
 
 def _find_table(source: Path) -> Path:

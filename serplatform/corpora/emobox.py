@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, TableFormat, Utterance
 from serplatform.corpora.json_rows import as_table, cells, read_objects
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_rows import SPLITS, read_rows
@@ -30,17 +30,14 @@ _PART = re.compile(r"(train|valid|val|dev|test)(?![a-z])")
 
 
 @CORPORA.register("emobox")
-class EmoBoxLists(Corpus):
+class EmoBoxLists(TableFormat):
     """One corpus of EmoBox; paths are relative to the given directory or to the list's."""
 
     name = "emobox"
     title = "Lists of EmoBox"
-    language = ""
     licence = "the corpus's own"
-    size = "any"
     obtain = "https://github.com/emo-box/EmoBox (data/NAME), beside your copy of the recordings"
     default_protocol = "column"
-    is_format = True
     sign = "JSON lines with key, wav and emo"
     outranks = ("csv", "folders", "audiofolder")
     examples = ("wav/a.wav", "wav/b.wav")
@@ -50,9 +47,6 @@ class EmoBoxLists(Corpus):
         "fold_1/mine_test_fold_1.jsonl": '{"key": "a", "wav": "wav/a.wav", "emo": "Happy"}\n',
         "fold_2/mine_test_fold_2.jsonl": '{"key": "b", "wav": "wav/b.wav", "emo": "Sad"}\n',
     }
-
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
 
     @classmethod
     def recognise(cls, place: Place) -> str:

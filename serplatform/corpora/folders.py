@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import CORPORA, FormatCorpus, Manifest, RejectedUtterance, Utterance
 from serplatform.corpora.paths import without_ending
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_rows import SPLITS
@@ -22,7 +22,7 @@ _PARTS = {"train", "dev", "test", "eval"}
 
 
 @CORPORA.register("folders")
-class Folders(Corpus):
+class Folders(FormatCorpus):
     """Audio files in folders; the names of one level of folders are the classes.
 
     Args:
@@ -33,12 +33,7 @@ class Folders(Corpus):
 
     name = "folders"
     title = "Audio in folders named by emotion"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "put recordings into EMOTION/, SPEAKER/EMOTION/ or EMOTION/SPEAKER/, as WAV, FLAC, …"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "folders named by emotion (happy/1.wav, or anna/happy/1.wav)"
     takes_any_file = True
     examples = ("anna/happy/1.wav", "anna/sad/1.wav", "ben/happy/1.flac")
@@ -112,10 +107,6 @@ class Folders(Corpus):
             rejections=tuple(rejections),
             notes=tuple(self._notes(files, levels, at, split, speaker, others)),
         )
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: a split is used where there is one, else the number of speakers decides."""
-        return False
 
     def _notes(
         self,

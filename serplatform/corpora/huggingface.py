@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, TableFormat
 from serplatform.corpora.embedded import EMBEDDING, audio_field, member_name, read_arrow
 from serplatform.corpora.json_rows import as_table, part_of
 from serplatform.corpora.paths import without_ending
@@ -31,7 +31,7 @@ _OWN = ("file", "utterance_id", "split")  # columns that are made here
 
 
 @CORPORA.register("huggingface")
-class HuggingFaceFiles(Corpus):
+class HuggingFaceFiles(TableFormat):
     """Parquet and Arrow files with a column of recordings and one of labels.
 
     The split is that of the file's name (``train-00000-of-00002.parquet``) or folder.
@@ -39,18 +39,11 @@ class HuggingFaceFiles(Corpus):
 
     name = "huggingface"
     title = "A Hugging Face dataset: Parquet files, or a directory of save_to_disk"
-    language = ""
     licence = "the dataset's own"
-    size = "any"
     obtain = "Dataset.to_parquet(FILE) or save_to_disk(DIR) of the package datasets"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "Parquet files with a column 'audio', or state.json beside Arrow files"
     outranks = ("csv", "folders")
     examples = ("clips/1.wav", "clips/2.wav")
-
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
 
     @classmethod
     def recognise(cls, place: Place) -> str:
@@ -94,10 +87,6 @@ class HuggingFaceFiles(Corpus):
         info = _json(next((f.parent for f in files), root) / "dataset_info.json")
         licence = info.get("license")
         return dataclasses.replace(found, licence=licence if isinstance(licence, str) else "")
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: the files' splits are used where they are train and test, else the speakers."""
-        return False
 
 
 def _files(place: Place) -> list[Path]:

@@ -7,11 +7,11 @@ The format is documented at https://kaldi-asr.org/doc/data_prep.html. Labels sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, RejectedUtterance, TableFormat
 from serplatform.corpora.json_rows import part_of, read_parts
 from serplatform.corpora.place import Place
 from serplatform.corpora.text_encoding import decode_text
@@ -26,17 +26,12 @@ _PIPE = (
 
 
 @CORPORA.register("kaldi")
-class KaldiDirectory(Corpus):
+class KaldiDirectory(TableFormat):
     """One data directory, or several of them (``train``, ``dev``, ``test``) in one."""
 
     name = "kaldi"
     title = "A data directory of Kaldi"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "wav.scp, utt2spk and utt2emo, one utterance a line (and text, segments, spk2gender)"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "wav.scp, with labels in utt2emo or emotion"
     outranks = ("csv", "folders")
     examples = ("wav/a.wav", "wav/b.wav")
@@ -48,17 +43,11 @@ class KaldiDirectory(Corpus):
         "text": "u1 hello there\nu2 goodbye\n",
     }
 
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
-
     @classmethod
     def recognise(cls, place: Place) -> str:
         """By wav.scp and a file of labels beside it."""
         found = [f for f in _folders(place) if any((f / name).is_file() for name in _LABELS)]
         return f"{len(found)} folder(s) with wav.scp and labels are in it" if found else ""
-
-    def root(self, source: Path) -> Path:
-        return source if source.is_dir() else source.parent
 
     def scan(self, source: Path) -> Manifest:
         if not source.exists():
@@ -77,10 +66,6 @@ class KaldiDirectory(Corpus):
             raise BadInputError(f"{source}: no utterance can be read:", list(reasons))
         table, outside = folders[0] / "wav.scp", self.allow_outside
         return read_parts(table, rows, rejections, root=root, allow_outside=outside)
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: directories of train and test are the split, else the speakers decide."""
-        return False
 
 
 def _folders(place: Place) -> list[Path]:

@@ -7,11 +7,11 @@ not needed, and sources of the type ``command`` are refused: nothing is executed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, RejectedUtterance, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, RejectedUtterance, TableFormat
 from serplatform.corpora.json_rows import cells, part_of, read_objects, read_parts
 from serplatform.corpora.paths import RowError
 from serplatform.corpora.place import Place
@@ -23,17 +23,12 @@ _KEPT = ("speaker", "gender", "text", "language")
 
 
 @CORPORA.register("lhotse")
-class LhotseManifests(Corpus):
+class LhotseManifests(TableFormat):
     """Cuts of one channel; what is changed on the fly (speed, mixing) is left out."""
 
     name = "lhotse"
     title = "Manifests of Lhotse"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "CutSet.to_file('cuts.jsonl.gz'), with custom={'emotion': …} in each supervision"
-    default_protocol = "speaker-kfold:5"
-    is_format = True
     sign = "JSON lines of cuts, or recordings.jsonl(.gz) and supervisions.jsonl(.gz)"
     outranks = ("csv", "folders")
     examples = ("wav/a.wav", "wav/b.wav")
@@ -48,9 +43,6 @@ class LhotseManifests(Corpus):
         )
     }
 
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
-
     @classmethod
     def recognise(cls, place: Place) -> str:
         """By the first object of a manifest."""
@@ -62,9 +54,6 @@ class LhotseManifests(Corpus):
             if first and _kind(first[0]) in ("cut", "supervision"):
                 return f"{file.relative_to(place.root)} is a manifest of {_kind(first[0])}s"
         return ""
-
-    def root(self, source: Path) -> Path:
-        return source if source.is_dir() else source.parent
 
     def scan(self, source: Path) -> Manifest:
         if not source.exists():
@@ -95,10 +84,6 @@ class LhotseManifests(Corpus):
             )
         outside = self.allow_outside
         return read_parts(source, rows, rejections, root=root, allow_outside=outside)
-
-    def suits_default(self, utterances: Sequence[Utterance]) -> bool:
-        """Never: manifests of train and test are the split, else the speakers decide."""
-        return False
 
 
 def _manifests(place: Place) -> list[Path]:

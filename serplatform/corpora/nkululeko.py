@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from serplatform.corpora.base import CORPORA, Corpus, Manifest, Utterance
+from serplatform.corpora.base import CORPORA, Manifest, TableFormat, Utterance
 from serplatform.corpora.json_rows import as_table, part_of
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_columns import NEEDS, is_name, labels_files
@@ -22,17 +22,13 @@ _ENDINGS = (".csv", ".tsv")
 
 
 @CORPORA.register("nkululeko")
-class SplitTables(Corpus):
+class SplitTables(TableFormat):
     """The rows of all tables, each with the split that its table's name gives."""
 
     name = "nkululeko"
     title = "Tables of train, dev and test, as nkululeko's"
-    language = ""
-    licence = "yours"
-    size = "any"
     obtain = "write NAME_train.csv, NAME_dev.csv, NAME_test.csv: file,speaker,gender,emotion"
     default_protocol = "column"
-    is_format = True
     sign = "several tables of labels whose names say train and test"
     outranks = ("csv", "folders")
     examples = ("wav/1.wav", "wav/2.wav", "wav/3.wav")
@@ -41,9 +37,6 @@ class SplitTables(Corpus):
         "wav/2.wav,a,female,sad\n",
         "mine_test.csv": "file,speaker,gender,emotion\nwav/3.wav,b,male,sad\n",
     }
-
-    def __init__(self, *, allow_outside: bool = False) -> None:
-        self.allow_outside = allow_outside
 
     @classmethod
     def recognise(cls, place: Place) -> str:

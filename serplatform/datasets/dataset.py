@@ -1,4 +1,4 @@
-"""Read a prepared dataset: one memory map a feature shard, views without copies.
+"""Read a prepared dataset: tables, and frames in memory maps (``mapped_shards.py``).
 
 Opening a dataset directory reads ``dataset.json`` and the utterance table only; the uncompressed
 Arrow IPC files of features are mapped when they are first used. Passing a dataset to another
@@ -10,7 +10,6 @@ Shapes: N utterances, T frames, D feature dimension.
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import shlex
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import ipc
 
 from serplatform.arrays import FloatArray, IntArray
 from serplatform.artifacts.dataset import (
@@ -27,23 +25,25 @@ from serplatform.artifacts.dataset import (
     LATER_COLUMNS,
     UTTERANCE_SCHEMA,
     DatasetDescription,
-    Shard,
     read_dataset_description,
 )
 from serplatform.artifacts.files import file_sha256, read_parquet
 from serplatform.artifacts.layout import DATASET, did_you_mean
+from serplatform.datasets.mapped_shards import (
+    MappedFrames,
+    MappedPages,
+    damaged,
+    map_shard,
+    rows_of,
+)
 from serplatform.errors import ArtifactError, BadInputError, unknown_name
 from serplatform.features.names import split_speed, with_directory
 from serplatform.inputs.clips import FeatureFrames
 from serplatform.inputs.config import JOIN, feature_parts
 from serplatform.inputs.selection import FrameSelection, common_shift, join_frames, joined_spec
-from serplatform.models.kernels.memory import RELEASE_AFTER, release
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import Location, parse
 
-_FRAME_TYPES = tuple(
-    kind(item) for kind in (pa.list_, pa.large_list) for item in (pa.float32(), pa.float16())
-)
 _AGAIN = "prepare the dataset again"
 
 
@@ -76,62 +76,6 @@ class FeatureInfo:
             trim=trim,
             resampled=self.resampled,
         )
-
-
-@dataclasses.dataclass
-class MappedPages:
-    """Where files are mapped; pages that were read are given back now and then.
-
-    They stay in a process's resident memory until the system needs them, although they are only
-    a copy of the page cache. Views stay valid and are read from the file again.
-    """
-
-    regions: list[tuple[int, int]] = dataclasses.field(default_factory=list)  # address, bytes
-    num_bytes: int = 0
-
-    def read(self, num_bytes: int) -> None:
-        """Count what was read since the last release."""
-        self.num_bytes += num_bytes
-        if self.num_bytes > RELEASE_AFTER:
-            self.release()
-
-    def release(self) -> None:
-        """Give back all pages that were read."""
-        release(self.regions)
-        self.num_bytes = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class MappedFrames:
-    """All frames of one feature, as read-only views over the memory maps of its shards.
-
-    Attributes:
-        values: for each shard, all of its values in one row-major array.
-        shard: (N,) shard of each utterance.
-        start: (N,) position of its first value within the shard.
-        num_frames: (N,) its frames.
-        dim: D.
-        pages: of all features of the dataset.
-    """
-
-    values: tuple[FloatArray, ...]
-    shard: IntArray
-    start: IntArray
-    num_frames: IntArray
-    dim: int
-    pages: MappedPages
-
-    def frames(self, row: int, first: int = 0, last: int | None = None) -> FloatArray:
-        """Frames ``first`` to ``last`` (excluded) of an utterance, (T, D) float32.
-
-        Without a copy where they are stored as float32.
-        """
-        start = self.start.item(row)
-        begin = start + first * self.dim
-        end = start + (self.num_frames.item(row) if last is None else last) * self.dim
-        values = self.values[self.shard.item(row)][begin:end].reshape(-1, self.dim)
-        self.pages.read(values.nbytes)
-        return values.astype(np.float32, copy=False)
 
 
 class Dataset:
@@ -373,8 +317,8 @@ class Dataset:
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
             try:
-                batch, _ = _map_shard(path)
-                ids, _, _ = _rows_of(batch, shard, path)
+                batch, _ = map_shard(path)
+                ids, _, _ = rows_of(batch, shard, path)
             except ArtifactError as error:
                 errors.append(str(error))
                 continue
@@ -394,22 +338,22 @@ class Dataset:
         first = 0
         for shard in self.meta["features"][name]["shards"]:
             path = self.path / shard["file"]
-            batch, region = _map_shard(path)
+            batch, region = map_shard(path)
             self.pages.regions.append(region)
-            ids, begins, sizes = _rows_of(batch, shard, path)
+            ids, begins, sizes = rows_of(batch, shard, path)
             if len(ids) != shard["rows"] or int(sizes.sum()) != shard["frames"] * dim:
-                raise _damaged(
+                raise damaged(
                     path,
                     f"holds {len(ids)} rows and {int(sizes.sum())} values, where "
                     f"dataset.json says {shard['rows']} rows and {shard['frames']} frames of "
                     f"{dim}",
                 )
             if (sizes % dim).any() or (sizes < dim).any():
-                raise _damaged(path, "has a row that is not whole frames")
+                raise damaged(path, "has a row that is not whole frames")
             for position in {0, len(ids) - 1} if ids else ():
                 wanted = self.utterance_ids[first + position]
                 if ids[position] != wanted:
-                    raise _damaged(
+                    raise damaged(
                         path,
                         f"row {position} is '{ids[position]}', where utterances.parquet has "
                         f"'{wanted}'",
@@ -430,14 +374,10 @@ class Dataset:
         )
 
 
-def _damaged(path: Path, what: str) -> ArtifactError:
-    return ArtifactError(f"{path}: {what}; prepare the dataset again")
-
-
 def _require_columns(table: pa.Table, schema: pa.Schema, path: Path) -> None:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise _damaged(path, f"has no column {', '.join(missing)}")
+        raise damaged(path, f"has no column {', '.join(missing)}")
 
 
 def _local_directory(path: Path) -> Path:
@@ -481,70 +421,16 @@ def _check_utterances(directory: Path, meta: DatasetDescription, utterances: pa.
     path = directory / "utterances.parquet"
     _require_columns(utterances, UTTERANCE_SCHEMA, path)
     if utterances.num_rows != meta["counts"]["utterances"]:
-        raise _damaged(
+        raise damaged(
             path,
             f"has {utterances.num_rows} rows, where dataset.json says "
             f"{meta['counts']['utterances']}",
         )
     expected = meta["files"].get(path.name)
     if expected is None:
-        raise _damaged(path, "dataset.json holds no checksum of it")
+        raise damaged(path, "dataset.json holds no checksum of it")
     if errors := _checksum_errors(path, expected):  # labels and speakers changed by hand
         raise ArtifactError(f"{errors[0]}: it was altered; {_AGAIN}")
-
-
-def _map_shard(path: Path) -> tuple[pa.RecordBatch, tuple[int, int]]:
-    """Memory-map one feature shard: its single record batch, and where the file is mapped."""
-    try:
-        with path.open("rb") as stream:  # Arrow itself opens no path that is not UTF-8
-            whole = pa.py_buffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        batches = _record_batches(whole)
-        if len(batches) != 1:
-            raise _damaged(path, f"has {len(batches)} record batches instead of one")
-        (batch,) = batches
-        batch.validate(full=True)  # of the offsets and ids; numbers have nothing to check
-    except FileNotFoundError:
-        raise _damaged(path, "no such feature shard") from None
-    except (ValueError, OSError) as error:  # an empty file cannot be mapped
-        raise _damaged(path, f"the feature shard is damaged ({error})") from None
-    kind = batch.schema.field("frames").type if "frames" in batch.schema.names else None
-    if "utterance_id" not in batch.schema.names or kind not in _FRAME_TYPES:
-        raise _damaged(
-            path,
-            f"its columns are {batch.schema.names}; a feature shard has 'utterance_id' "
-            f"and 'frames' (lists of float32 or float16)",
-        )
-    frames = batch.column("frames")
-    if frames.null_count or frames.values.null_count or batch.column("utterance_id").null_count:
-        raise _damaged(path, "the feature shard lacks values")
-    values = frames.values.buffers()[1]
-    if values is not None and not 0 <= values.address - whole.address <= whole.size - values.size:
-        raise _damaged(path, "is compressed, so it cannot be mapped")
-    return batch, (whole.address, whole.size)
-
-
-def _record_batches(whole: pa.Buffer) -> list[pa.RecordBatch]:
-    """Views of the batches of an Arrow stream, or of a file in Arrow's file format."""
-    source = pa.BufferReader(whole)
-    if whole.slice(0, 6).to_pybytes() != b"ARROW1":
-        return list(ipc.open_stream(source))
-    reader = ipc.open_file(source)  # of an earlier version
-    return [reader.get_batch(number) for number in range(reader.num_record_batches)]
-
-
-def _rows_of(
-    batch: pa.RecordBatch, shard: Shard, path: Path
-) -> tuple[list[str], IntArray, IntArray]:
-    """Of the shard's rows that are in the dataset: ids, first values, and numbers of values."""
-    offsets = batch.column("frames").offsets.to_numpy().astype(np.int64)
-    ids, begins, sizes = batch.column("utterance_id"), offsets[:-1], np.diff(offsets)
-    if (taken := shard.get("taken")) is not None:
-        if taken and max(taken) >= batch.num_rows:
-            raise _damaged(path, f"holds {batch.num_rows} rows, of which row {max(taken)} is none")
-        rows = np.array(taken, dtype=np.int64)
-        ids, begins, sizes = ids.take(pa.array(rows)), begins[rows], sizes[rows]
-    prefix = shard.get("prefix", "")
-    return [prefix + name for name in ids.to_pylist()], begins, sizes
 
 
 def _checksum_errors(path: Path, expected: str) -> list[str]:

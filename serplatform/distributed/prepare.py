@@ -9,15 +9,12 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 import serplatform
 from serplatform import plugins
@@ -34,6 +31,13 @@ from serplatform.corpora.validate import is_text, validate
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.assembly import add_features, assemble
 from serplatform.distributed.cluster import connect
+from serplatform.distributed.dataset_target import (
+    UNFINISHED_FILES,
+    check_encoders,
+    existing,
+    partial_folder,
+    remove_dataset,
+)
 from serplatform.distributed.extraction import (
     DatasetRequest,
     ExtractionProgress,
@@ -48,17 +52,13 @@ from serplatform.features.base import FEATURES, FeatureExtractor
 from serplatform.features.extract import relative_path
 from serplatform.features.fingerprint import FINGERPRINT_VERSION
 from serplatform.features.names import at_speed, family_of, split_speed
-from serplatform.storage.cache import cache_folder, listed_files, unwritable_cache
-from serplatform.storage.destination import DATASET, UNFINISHED, check_directory
+from serplatform.storage.cache import cache_folder, unwritable_cache
+from serplatform.storage.destination import DATASET, check_directory
 from serplatform.storage.location import Location
 from serplatform.storage.outgoing import dataset_description, dataset_folder, upload_dataset
 
 #: changes when the same request would give other contents
 EXTRACTION_VERSION = 1
-#: names of the files of a dataset that is not whole yet
-_UNFINISHED_FILES = re.compile(
-    r"lock|replaced\.json|shard-\d{5}\.json|[^/]+-\d{5}\.(arrow|parquet)"
-)
 _LEAST_SPACE = 2**20  # bytes; a disk with less is full
 _SHOWN = 10  # reasons in an error
 
@@ -185,19 +185,19 @@ def prepare(
 
     meta: DatasetDescription | None = None
     if location is not None:
-        meta = _existing(location, lambda: dataset_description(location), request, specs, overwrite)
+        meta = existing(location, lambda: dataset_description(location), request, specs, overwrite)
         if meta is not None and _differs(meta, said):
             meta = None  # written again: what it says of itself is another
     reused = meta is not None
     if meta is None and (folder / "dataset.json").exists():
         replace = overwrite or location is not None
-        meta = _existing(folder, lambda: Dataset.open(folder).meta, request, specs, replace)
+        meta = existing(folder, lambda: Dataset.open(folder).meta, request, specs, replace)
         reused = meta is not None and location is None
     held = () if meta is None else tuple(meta["features"])
     wanted = {name: made for name, made in named.items() if made.name not in held}
     reports: list[ShardReport] = []
     if meta is None or wanted:
-        with _partial_folder(folder) as partial:
+        with partial_folder(folder) as partial:
             connect(address=address, num_cpus=workers)
             tasks = _tasks(manifest, root, partial, wanted, request, adds=meta is not None)
             if any(extractor.costly for extractor in wanted.values()):
@@ -211,7 +211,7 @@ def prepare(
             if not any(report.rows for report in reports):
                 raise _nothing_left(corpus, manifest, reports)
             if meta is None:
-                _remove_dataset(folder, partial)
+                remove_dataset(folder, partial)
                 meta = assemble(
                     folder,
                     partial,
@@ -226,7 +226,7 @@ def prepare(
                 added = {extractor.name: extractor for extractor in wanted.values()}
                 meta = add_features(folder, partial, meta, manifest, reports, added, request)
                 reused = False
-            remove_own(partial, _UNFINISHED_FILES)
+            remove_own(partial, UNFINISHED_FILES)
     if _differs(meta, said):
         values: Any = {**meta, **_given(said)}
         meta = values
@@ -332,28 +332,8 @@ def _extractors(
                 f"--features: {known_as} and {name} differ but would both be stored as "
                 f"{extractor.name}; rename one of the directories"
             )
-    _check_encoders("--features", [(e.name, e.spec()) for e in made.values()])
+    check_encoders("--features", [(e.name, e.spec()) for e in made.values()])
     return {name: made[name] for name in first.values()}
-
-
-def _check_encoders(where: object, specs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Refuse two encoders of one name: their layers would be taken for those of one.
-
-    Args:
-        where: of the features.
-        specs: names of features, and what determines them.
-    """
-    first: dict[tuple[str, str], tuple[str, Mapping[str, Any]]] = {}
-    for feature, spec in specs:
-        if (encoder := spec.get("encoder")) is None:
-            continue
-        other, known = first.setdefault((spec["kind"], encoder["name"]), (feature, encoder))
-        if known != encoder:
-            raise BadInputError(
-                f"{where}: {other} and {feature} are of two encoders named {encoder['name']} "
-                f"(SHA-256 {known['sha256'][:12]}… and {encoder['sha256'][:12]}…, or other "
-                "settings); rename the directory of one, or name another dataset"
-            )
 
 
 def _check_arguments(
@@ -403,102 +383,12 @@ def _files_digest(paths: Sequence[Path]) -> str | None:
     return digest(found) if found else None
 
 
-def _existing(
-    where: Path | Location,
-    read: Callable[[], DatasetDescription | None],
-    request: DatasetRequest,
-    specs: Mapping[str, Any],
-    overwrite: bool,
-) -> DatasetDescription | None:
-    """The description of a whole dataset of this request; None when one is to be made.
-
-    Features that it lacks can be added where it is local.
-
-    Raises:
-        BadInputError: another dataset lies there, and may not be overwritten.
-    """
-    try:
-        meta = read()
-    except ArtifactError:
-        if overwrite:
-            return None
-        raise BadInputError(
-            f"{where}: holds a damaged dataset or one of another version; --overwrite replaces it"
-        ) from None
-    if meta is None:
-        return None
-    stored = {name: entry["spec"] for name, entry in meta["features"].items()}
-    asked: dict[str, Any] = json.loads(json.dumps(specs))
-    if not overwrite:
-        _check_encoders(where, [*stored.items(), *asked.items()])
-    lacking = asked.keys() - stored.keys()
-    with_plugins = {**request, "plugins": [*request.get("plugins", [])]}
-    before = meta.get("request", {})
-    if lacking and isinstance(where, Path) and not overwrite:  # they may be a plugin's
-        with_plugins["plugins"] = before.get("plugins", [])
-        lacking = set()
-    same = {"plugins": [], **before} == json.loads(json.dumps(with_plugins))
-    if same and not lacking and all(stored.get(n, spec) == spec for n, spec in asked.items()):
-        return meta
-    if overwrite:
-        return None
-    raise BadInputError(
-        f"{where}: holds another dataset ({meta['corpus']}, {meta['counts']['utterances']} "
-        f"utterances, {', '.join(meta['features'])}), or its source has changed since, or another "
-        "version of serplatform made it; name another directory, or --overwrite to replace it"
-    )
-
-
 def _is_whole(path: Path) -> bool:
     try:
         Dataset.open(path)
     except ArtifactError:
         return False
     return True
-
-
-def _remove_dataset(out: Path, partial: Path) -> None:
-    """Remove an earlier dataset's files, by its own list, its description first.
-
-    The list lies in ``partial`` meanwhile: a call after one that was killed resumes with it.
-    """
-    replaced = partial / "replaced.json"
-    with contextlib.suppress(FileNotFoundError):
-        (out / "dataset.json").replace(replaced)
-    if not replaced.exists():
-        return
-    content = replaced.read_bytes()
-    try:
-        names = set(listed_files(content, out))
-    except ArtifactError:  # damaged: the shards that can still be read in it
-        found = re.findall(r'"([\w.-]+-\d{5}\.arrow)"', content.decode(errors="replace"))
-        names = {*found, "utterances.parquet", "alignment.parquet", "rejected.csv", "unaligned.csv"}
-    for name in names:
-        (out / name).unlink(missing_ok=True)
-    replaced.unlink()
-
-
-@contextlib.contextmanager
-def _partial_folder(out: Path) -> Iterator[Path]:
-    """The folder of unfinished work, locked; nothing is left of it where nothing could be begun."""
-    partial, is_new = out / UNFINISHED, not out.exists()
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{partial}: cannot be made ({error.strerror}); name another") from None
-    try:
-        with FileLock(partial / "lock", timeout=0):
-            try:
-                yield partial
-            except BaseException:
-                if partial.is_dir() and os.listdir(partial) == ["lock"]:
-                    shutil.rmtree(partial)
-                    if is_new:
-                        with contextlib.suppress(OSError):
-                            out.rmdir()
-                raise
-    except Timeout:
-        raise BadInputError(f"{out}: another 'prepare' is writing it; wait for it") from None
 
 
 def _tasks(

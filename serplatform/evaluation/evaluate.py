@@ -11,17 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import IntArray
+from serplatform.artifacts.evaluation import ConditionRecord, LabelRecord
 from serplatform.console import say, stage
 from serplatform.datasets.dataset import Dataset
 from serplatform.errors import BadInputError
-from serplatform.evaluation.label_names import LabelMatch, match_labels
+from serplatform.evaluation.label_names import match_labels
 from serplatform.evaluation.measures import READINGS, Measured, measure
 from serplatform.evaluation.seen_rows import RECORDING, SPEAKER, find_seen, training_rows
 from serplatform.prediction.open import open_system
 from serplatform.prediction.speaker_needs import FEW_CLIPS
 from serplatform.prediction.system import PredictionSystem
 from serplatform.protocols.selection import column, components, recording_groups
-from serplatform.statistics.intervals import Interval, metric_differences
+from serplatform.statistics.intervals import metric_differences
 from serplatform.storage.mirror import open_copy
 
 if TYPE_CHECKING:
@@ -69,18 +70,6 @@ class EvaluationRequest:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UnderCondition:
-    """The UAR of the main reading on changed audio, and its difference from that on the same
-    ``utterances`` as they are, paired by speaker."""
-
-    group: str
-    name: str
-    utterances: int
-    uar: Interval
-    difference: Interval
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """What was found.
 
@@ -102,7 +91,7 @@ class EvaluationResult:
     request: EvaluationRequest
     system: PredictionSystem
     dataset: Dataset
-    labels: list[LabelMatch]
+    labels: list[LabelRecord]
     left_out: dict[str, int]
     unusable: dict[str, str]
     measured: tuple[Measured, ...]
@@ -111,7 +100,7 @@ class EvaluationResult:
     features: str
     notes: list[str]
     checked: bool
-    robustness: tuple[UnderCondition, ...] = ()
+    robustness: tuple[ConditionRecord, ...] = ()
 
     @property
     def lacking(self) -> list[str]:
@@ -163,7 +152,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     labels = match_labels(
         data.class_counts(), system.classes, merged=merged, given=request.label_map
     )
-    class_of = {row.theirs: row.ours for row in labels}
+    class_of = {row["theirs"]: row["ours"] for row in labels}
     ours = [class_of.get(label) for label in data.utterances.column("emotion").to_pylist()]
     left_out: Counter[str] = Counter()
     kept = []
@@ -240,7 +229,7 @@ def _under(
     clean: tuple[IntArray, IntArray, Sequence[str]],
     before: RowPosteriors,
     after: RowPosteriors,
-) -> UnderCondition:
+) -> ConditionRecord:
     """Compare the rows that both have; ``clean`` is (N,) rows, (N,) truth and N speakers."""
     rows, truth, speakers = clean
     kept = np.flatnonzero(np.isin(rows, after.rows))
@@ -250,12 +239,12 @@ def _under(
         for values in (after.posteriors, before.posteriors[kept])
     )
     found = metric_differences(one.truth, one.posteriors, other.posteriors, own)
-    return UnderCondition(
+    return ConditionRecord(
         group=change.group,
-        name=change.name,
+        condition=change.name,
         utterances=len(kept),
-        uar=one.metrics["uar"],
-        difference=found["uar"],
+        uar=one.metrics["uar"].as_dict(),
+        difference_to_clean=found["uar"].as_dict(),
     )
 
 

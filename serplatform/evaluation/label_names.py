@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
+from serplatform.artifacts.evaluation import LabelRecord
 from serplatform.errors import BadInputError, unknown_name
 from serplatform.labels import canonical_emotion, class_order
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelMatch:
-    """What one label of the data is for the system.
-
-    Attributes:
-        theirs: as the data has it.
-        ours: class of the system; None: it has none, and the utterances are left out.
-        utterances: with this label.
-    """
-
-    theirs: str
-    ours: str | None
-    utterances: int
 
 
 def match_labels(
@@ -30,7 +15,7 @@ def match_labels(
     *,
     merged: Mapping[str, str] | None = None,
     given: Mapping[str, str] | None = None,
-) -> list[LabelMatch]:
+) -> list[LabelRecord]:
     """Match labels by name, in the vocabulary's order.
 
     Args:
@@ -44,7 +29,7 @@ def match_labels(
 
     Example:
         >>> found = match_labels({"joy": 3, "calm": 2}, ["happy", "sad"], given={"calm": "sad"})
-        >>> [(row.theirs, row.ours) for row in found]
+        >>> [(row["theirs"], row["ours"]) for row in found]
         [('calm', 'sad'), ('joy', 'happy')]
     """
     of_name = {canonical_emotion(name): name for name in classes}
@@ -63,17 +48,17 @@ def match_labels(
     if faults:
         raise BadInputError("--map is THEIRS=OURS, a label of the data and a class:", faults)
     found = [
-        LabelMatch(
+        LabelRecord(
             theirs=label,
             ours=chosen[label] if label in chosen else of_name.get(canonical_emotion(label)),
             utterances=counts[label],
         )
         for label in class_order({label for label, number in counts.items() if number})
     ]
-    if len({row.ours for row in found} - {None}) < 2:
+    if len({row["ours"] for row in found} - {None}) < 2:
         raise BadInputError(
-            f"the labels of the data are {', '.join(row.theirs for row in found)}, the classes of "
-            f"the system {', '.join(classes)}: fewer than two are the same; say which is which "
+            f"the labels of the data are {', '.join(row['theirs'] for row in found)}, the classes "
+            f"of the system {', '.join(classes)}: fewer than two are the same; say which is which "
             "with --map THEIRS=OURS"
         )
     return found

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from serplatform.arrays import DoubleArray, IntArray
+from serplatform.artifacts.evaluation import GroupRecord
 from serplatform.metrics import confusion_counts
 from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
 from serplatform.statistics.chance import chance_uar
@@ -28,24 +29,6 @@ from serplatform.statistics.intervals import (
 )
 
 READINGS = ("all", "shared")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """Rows of one speaker, or of all speakers of one gender.
-
-    Attributes:
-        name: of the group.
-        utterances: rows; ``speakers``: of them.
-        uar: over the classes that the group has; ``accuracy``: share of right answers. Their
-            intervals are over speakers; one speaker has none.
-    """
-
-    name: str
-    utterances: int
-    speakers: int
-    uar: Interval
-    accuracy: Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,15 +62,16 @@ class Measured:
         """(N,) 1 where the answer is right, else 0."""
         return np.asarray(self.posteriors.argmax(axis=1) == self.truth, dtype=np.float64)
 
-    def groups(self, names: Sequence[str]) -> Iterator[GroupResult]:
+    def groups(self, names: Sequence[str]) -> Iterator[GroupRecord]:
         """Results of the rows of each name of N, in sorted order; empty names are no group."""
         for name in sorted(set(names) - {""}):
             rows = np.flatnonzero(np.asarray(names) == name)
             found, sums = self.left_out(rows)
             uar, accuracy = (
-                metric_interval(metric, found[metric], sums) for metric in ("uar", "accuracy")
+                metric_interval(metric, found[metric], sums).as_dict()
+                for metric in ("uar", "accuracy")
             )
-            yield GroupResult(
+            yield GroupRecord(
                 name=name, utterances=len(rows), speakers=len(sums), uar=uar, accuracy=accuracy
             )
 

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serplatform.artifacts.evaluation import LEFT_OUT, READ_AS, SHOWN
+from serplatform.artifacts.evaluation import LEFT_OUT, READ_AS, SHOWN, FairnessRecord
 from serplatform.console import percent
 from serplatform.evaluation.evaluate import EvaluationResult
 from serplatform.evaluation.measures import Measured
 from serplatform.evaluation.record import differences, found_fairness
-from serplatform.report.fairness import Fairness
+from serplatform.report.data import read_interval
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import LOSSES, Interval
 
 _MOST_SPEAKERS = 30
 
 
-def _fairness_lines(found: Fairness) -> Iterator[str]:
+def _fairness_lines(found: FairnessRecord) -> Iterator[str]:
+    kind, gap = found["kind"], found["gap"]
     yield ""
-    if found.kind == "gender":
+    if kind == "gender":
         yield from table(
             ["gender", "class", "utterances", "recall"],
-            [[r.group, r.emotion, r.utterances, r.recall.in_percent()] for r in found.recalls],
+            [
+                [r["group"], r["emotion"], r["utterances"], read_interval(r["recall"]).in_percent()]
+                for r in found["recalls"]
+            ],
         )
-    if found.gap is None:
-        yield f"No gap by {found.kind}: fewer than two can be compared in a class."
+    if gap is None:
+        yield f"No gap by {kind}: fewer than two can be compared in a class."
         return
-    gap = found.gap
     yield (
-        f"Largest gap by {found.kind}: {gap.emotion}, {gap.best} against {gap.worst}, "
-        f"{100 * gap.value:.1f} points of recall, p = {gap.p_value:.4f} (permutations"
-        + (" of whole speakers)" if found.kind == "gender" else " within classes)")
+        f"Largest gap by {kind}: {gap['emotion']}, {gap['best']} against {gap['worst']}, "
+        f"{100 * gap['value']:.1f} points of recall, p = {gap['p_value']:.4f} (permutations"
+        + (" of whole speakers)" if kind == "gender" else " within classes)")
     )
 
 
@@ -46,7 +49,10 @@ def _lines(result: EvaluationResult) -> Iterator[str]:
     yield ""
     yield from table(
         ["theirs", "ours", "utterances"],
-        [[row.theirs, row.ours or "— (left out)", row.utterances] for row in result.labels],
+        [
+            [row["theirs"], row["ours"] or "— (left out)", row["utterances"]]
+            for row in result.labels
+        ],
     )
     if result.lacking:
         yield f"The data has no {', '.join(result.lacking)}."
@@ -88,7 +94,10 @@ def _lines(result: EvaluationResult) -> Iterator[str]:
         yield from table(
             [title, "speakers", "utterances", "UAR", "accuracy"],
             [
-                [g.name, g.speakers, g.utterances, g.uar.in_percent(), g.accuracy.in_percent()]
+                [
+                    *(g["name"], g["speakers"], g["utterances"]),
+                    *(read_interval(g[name]).in_percent() for name in ("uar", "accuracy")),
+                ]
                 for g in groups[:_MOST_SPEAKERS]
             ],
         )
@@ -96,14 +105,21 @@ def _lines(result: EvaluationResult) -> Iterator[str]:
             yield f"… and {len(groups) - _MOST_SPEAKERS} more, in the file of --out."
         if title == "gender":
             for first, second, found in differences(main, names, groups):
-                yield f"{first.name} − {second.name}: UAR {points(found)}"
+                yield f"{first} − {second}: UAR {points(found)}"
     for compared in found_fairness(result):
         yield from _fairness_lines(compared)
     if result.robustness:
         yield ""
         yield from table(
             ["condition", "UAR", "against the recordings as they are"],
-            [[o.name, o.uar.in_percent(), points(o.difference)] for o in result.robustness],
+            [
+                [
+                    o["condition"],
+                    read_interval(o["uar"]).in_percent(),
+                    points(read_interval(o["difference_to_clean"])),
+                ]
+                for o in result.robustness
+            ],
         )
     yield ""
     yield verdict(main)

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from serplatform.artifacts.evaluation import FairnessRecord, GroupRecord
 from serplatform.artifacts.files import write_json, write_parquet
 from serplatform.environment import now, versions
 from serplatform.evaluation.evaluate import EvaluationRequest, EvaluationResult, evaluate
-from serplatform.evaluation.measures import GroupResult, Measured
-from serplatform.report.fairness import Fairness, Kind, fairness
+from serplatform.evaluation.measures import Measured
+from serplatform.report.fairness import Kind, fairness
 from serplatform.statistics.intervals import Interval
 from serplatform.storage.destination import check_file
 from serplatform.storage.outgoing import written_file
@@ -58,10 +59,7 @@ def record(result: EvaluationResult) -> dict[str, Any]:
         "fingerprint": result.dataset.fingerprint,
         "synthetic": result.system.synthetic or result.dataset.synthetic,
         "training_rows_excluded": result.checked,
-        "labels": [
-            {"theirs": row.theirs, "ours": row.ours, "utterances": row.utterances}
-            for row in result.labels
-        ],
+        "labels": result.labels,
         "classes": list(result.system.classes),
         "classes_the_data_lacks": result.lacking,
         "utterances": len(result.rows),
@@ -71,23 +69,14 @@ def record(result: EvaluationResult) -> dict[str, Any]:
         "features": result.features,
         "reading": main.reading,
         "readings": {one.reading: _reading(one) for one in result.measured},
-        "by_gender": [_group(one) for one in genders],
+        "by_gender": genders,
         "gender_differences": [
-            {"one": one.name, "other": other.name, "uar": found.as_dict()}
+            {"one": one, "other": other, "uar": found.as_dict()}
             for one, other, found in differences(main, result.genders, genders)
         ],
-        "by_speaker": [_group(one) for one in main.groups(main.speakers)],
-        "robustness": [
-            {
-                "group": one.group,
-                "condition": one.name,
-                "utterances": one.utterances,
-                "uar": one.uar.as_dict(),
-                "difference_to_clean": one.difference.as_dict(),
-            }
-            for one in result.robustness
-        ],
-        "fairness": [one.record() for one in found_fairness(result)],
+        "by_speaker": list(main.groups(main.speakers)),
+        "robustness": result.robustness,
+        "fairness": found_fairness(result),
         "seed": request.seed,
         "notes": result.notes,
         "command": sys.argv,
@@ -97,14 +86,14 @@ def record(result: EvaluationResult) -> dict[str, Any]:
 
 
 def differences(
-    measured: Measured, names: Sequence[str], groups: Sequence[GroupResult]
-) -> Iterator[tuple[GroupResult, GroupResult, Interval]]:
-    """UAR of each group against each later one."""
-    for one, other in itertools.combinations(groups, 2):
-        yield one, other, measured.difference(names, one.name, other.name)
+    measured: Measured, names: Sequence[str], groups: Sequence[GroupRecord]
+) -> Iterator[tuple[str, str, Interval]]:
+    """UAR of each group against each later one, by name."""
+    for one, other in itertools.combinations([group["name"] for group in groups], 2):
+        yield one, other, measured.difference(names, one, other)
 
 
-def found_fairness(result: EvaluationResult) -> list[Fairness]:
+def found_fairness(result: EvaluationResult) -> list[FairnessRecord]:
     """By gender and by speaker, where it was asked for."""
     if not result.request.fairness:
         return []
@@ -123,14 +112,4 @@ def _reading(measured: Measured) -> dict[str, Any]:
             for name, (number, recall) in measured.recalls.items()
         },
         "confusion": measured.confusion.tolist(),
-    }
-
-
-def _group(found: GroupResult) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "utterances": found.utterances,
-        "speakers": found.speakers,
-        "uar": found.uar.as_dict(),
-        "accuracy": found.accuracy.as_dict(),
     }

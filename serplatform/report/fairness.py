@@ -21,7 +21,6 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.evaluation import FairnessRecord, GapRecord, RecallRecord
 from serplatform.report.load import Posteriors
 from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
-from serplatform.statistics.intervals import Interval
 
 #: utterances of a class that a group needs to be compared in it
 LEAST = 5
@@ -53,68 +52,11 @@ class AnswersOnTest:
     speakers: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupRecall:
-    """Recall of one class in one group; the interval is over its speakers."""
-
-    group: str
-    emotion: str
-    utterances: int
-    recall: Interval
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gap:
-    """The largest difference of a recall between two groups.
-
-    Attributes:
-        emotion: the class; ``best`` and ``worst``: the groups.
-        value: of the difference.
-        p_value: see the module.
-    """
-
-    emotion: str
-    best: str
-    worst: str
-    value: float
-    p_value: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fairness:
-    """Groups of one kind, ``gender`` or ``speaker``; no gap where no two can be compared."""
-
-    kind: Kind
-    recalls: tuple[GroupRecall, ...]
-    gap: Gap | None
-
-    def record(self) -> FairnessRecord:
-        """For JSON."""
-        gap: GapRecord | None = None
-        if self.gap is not None:
-            gap = {
-                "emotion": self.gap.emotion,
-                "best": self.gap.best,
-                "worst": self.gap.worst,
-                "value": self.gap.value,
-                "p_value": self.gap.p_value,
-            }
-        recalls: list[RecallRecord] = [
-            {
-                "group": one.group,
-                "emotion": one.emotion,
-                "utterances": one.utterances,
-                "recall": one.recall.as_dict(),
-            }
-            for one in self.recalls
-        ]
-        return {"kind": self.kind, "recalls": recalls, "gap": gap}
-
-
 def fairness(
     measured: AnsweredRows, kind: Kind, names: Sequence[str], *, draws: int = 2000, seed: int = 0
-) -> Fairness:
-    """Compare the groups that N names make; rows without a name are in none.
+) -> FairnessRecord:
+    """Compare the groups that N names make; rows without a name are in none. Without two groups
+    that can be compared there is no gap.
 
     Args:
         measured: N rows.
@@ -125,24 +67,23 @@ def fairness(
     """
     group = np.array(names, dtype=object)
     speakers, right = np.array(measured.speakers, dtype=object), measured.right
-    recalls = []
+    recalls: list[RecallRecord] = []
     for name in sorted(set(names) - {""}):
         for k in np.unique(measured.truth[group == name]).tolist():
             rows = (group == name) & (measured.truth == k)
             values = np.stack([right[rows], np.ones(int(rows.sum()))], axis=1)
+            found = clustered_interval(values, speakers[rows].tolist(), mean_statistic, "share")
             recalls.append(
-                GroupRecall(
+                RecallRecord(
                     group=name,
                     emotion=measured.classes[k],
                     utterances=len(values),
-                    recall=clustered_interval(
-                        values, speakers[rows].tolist(), mean_statistic, "share"
-                    ),
+                    recall=found.as_dict(),
                 )
             )
     known = np.flatnonzero(group != "")
     if not len(known):
-        return Fairness(kind=kind, recalls=(), gap=None)
+        return FairnessRecord(kind=kind, recalls=[], gap=None)
     places, code = np.unique(group[known].astype(str), return_inverse=True)
     truth, answers = measured.truth[known], right[known]
     permute = (_whole_speakers if kind == "gender" else _within_classes)(
@@ -151,16 +92,16 @@ def fairness(
     observed = _recall_table(code.astype(np.int64), truth, answers, len(measured.classes))
     value, k = _largest(observed)
     if value is None:
-        return Fairness(kind=kind, recalls=tuple(recalls), gap=None)
+        return FairnessRecord(kind=kind, recalls=recalls, gap=None)
     rng = np.random.default_rng(seed)
     above = 0
     for _ in range(draws):
         drawn = _largest(_recall_table(permute(rng), truth, answers, len(measured.classes)))[0]
         above += drawn is not None and drawn >= value - _EQUAL
-    return Fairness(
+    return FairnessRecord(
         kind=kind,
-        recalls=tuple(recalls),
-        gap=Gap(
+        recalls=recalls,
+        gap=GapRecord(
             emotion=measured.classes[k],
             best=str(places[int(np.nanargmax(observed[:, k]))]),
             worst=str(places[int(np.nanargmin(observed[:, k]))]),
@@ -172,7 +113,7 @@ def fairness(
 
 def fairness_on_test(
     test: Posteriors, classes: Sequence[str], genders: Mapping[str, str], *, seed: int = 0
-) -> list[Fairness]:
+) -> list[FairnessRecord]:
     """By gender and by speaker on pooled test rows; utterances that test in several folds count
     once, with the share of right answers.
 

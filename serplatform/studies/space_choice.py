@@ -17,11 +17,11 @@ from serplatform.inputs.front import summed_layers
 from serplatform.models.architectures import ARCHITECTURES
 from serplatform.strict_yaml import parse_yaml
 from serplatform.studies.feature_choice import feature_choices, for_dataset
+from serplatform.studies.own_space import own_space
 from serplatform.studies.request import SearchRequest
 from serplatform.studies.space import (
     SearchSpace,
     make_space,
-    own_space,
     packaged_spaces,
     read_space_file,
 )

@@ -27,7 +27,8 @@ from serplatform.models.base import (
     SerModel,
     count_parameters,
 )
-from serplatform.studies.space import make_space, own_space, packaged_spaces, read_space_file
+from serplatform.studies.own_space import own_space
+from serplatform.studies.space import make_space, packaged_spaces, read_space_file
 from serplatform.testing.batches import input_spec, pad, pick, random_batch
 from serplatform.testing.tiny_encoder import shared_encoder
 from serplatform.training.trial_config import paper_values

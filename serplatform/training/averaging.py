@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -121,3 +122,26 @@ def renew_batch_statistics(model: nn.Module, batches: Iterable[tuple[Batch, bool
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@contextlib.contextmanager
+def with_weights(model: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+    """Give a model other weights for a while; None leaves it as it is."""
+    if weights is None:
+        yield
+        return
+    last = {name: t.detach().clone() for name, t in model.state_dict().items()}
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(last)
+
+
+def keep_copy(kept: dict[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Copy weights, into the same memory where some are kept already."""
+    for name, tensor in weights.items():
+        if name in kept:
+            kept[name].copy_(tensor)
+        else:
+            kept[name] = tensor.detach().clone()

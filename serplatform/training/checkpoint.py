@@ -23,7 +23,10 @@ from torch import Tensor
 from serplatform.artifacts.files import SCHEMA_VERSION, write_bytes, write_json
 from serplatform.artifacts.records import read_record
 from serplatform.artifacts.trial import TrainingState
+from serplatform.config import digest
+from serplatform.datasets.fold_data import FoldData
 from serplatform.errors import ArtifactError
+from serplatform.training.trial_config import TrialConfig
 
 #: name of the JSON file of a state
 STATE_FILE = "state.json"
@@ -136,3 +139,15 @@ def restore_optimizer(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+def trainer_identity(config: TrialConfig, data: FoldData, seed: int) -> dict[str, Any]:
+    """What a state must share with the trainer that continues it."""
+    ids = {part: list(data.utterance_ids(part)) for part in ("train", "dev")}
+    return {
+        "architecture": config.architecture,
+        "config": digest(config.identity()),
+        "seed": seed,
+        "classes": list(data.classes),
+        "fold": digest(ids),
+    }

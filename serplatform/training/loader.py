@@ -17,7 +17,7 @@ def load_batches(
     data: FoldData,
     shards: Sequence[IntArray],
     device: torch.device,
-    augment: int | None,
+    augment: int | None = None,
     speed: float = 1.0,
 ) -> Iterator[Batch]:
     """Collate the rows of one batch after another and copy them to the device.

@@ -12,14 +12,11 @@ Shapes: N utterances, K classes.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
 import math
-import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,10 +25,9 @@ from torch import Tensor, nn
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.trial import REFIT_NOTE
-from serplatform.config import digest
 from serplatform.datasets.batching import batches, padded_share
 from serplatform.datasets.fold_data import FoldData
-from serplatform.errors import ArtifactError, BadInputError, SerplatformError
+from serplatform.errors import ArtifactError, BadInputError
 from serplatform.metrics import HIGHER_IS_BETTER, classification_metrics
 from serplatform.models.base import (
     ARCHITECTURES,
@@ -44,54 +40,35 @@ from serplatform.models.base import (
 from serplatform.models.front import build_model, layer_shares
 from serplatform.models.layers.global_sum import counting
 from serplatform.seeding import derive_seed
-from serplatform.training.averaging import EmaWeights, SwaWeights, renew_batch_statistics
+from serplatform.training.averaging import (
+    EmaWeights,
+    SwaWeights,
+    keep_copy,
+    renew_batch_statistics,
+    with_weights,
+)
 from serplatform.training.bundle import write_model
 from serplatform.training.checkpoint import (
     STATE_FILE,
     flatten_optimizer,
     read_state,
     restore_optimizer,
+    trainer_identity,
     write_state,
 )
+from serplatform.training.closed_form import fit_rows, refit
 from serplatform.training.data_parallel import Workers
+from serplatform.training.device import checked_device, forked, seeded
+from serplatform.training.epoch import EpochReport, check_shape, diverged
 from serplatform.training.fine_tuning import check_device, with_pinned_encoder
+from serplatform.training.inference import posteriors_of
 from serplatform.training.loader import load_batches
 from serplatform.training.losses import class_weights, denominator, mix
 from serplatform.training.optim import LearningRate, build_optimizer
 from serplatform.training.sam import perturbed
 from serplatform.training.trial_config import TrialConfig
 
-#: padded frames in a batch of evaluation, where no activations are kept
-EVALUATION_FRAMES = 16_384
-
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class TrainingDiverged(SerplatformError):  # noqa: N818 - an outcome of training, not a fault
-    """The loss or the posteriors are no longer finite numbers."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: from 1.
-        train_loss: weighted mean of the per-utterance losses, dropout and augmentation on.
-        learning_rate: of the epoch's first step; None for a fit in closed form.
-        dev: every metric of ``metrics.classification_metrics`` on the dev rows.
-        seconds: training and evaluation.
-        padded_share: share of the padded training frames that are padding.
-        averaged_dev: of the weights averaged over ``training.swa_epochs``, after the last epoch.
-    """
-
-    epoch: int
-    train_loss: float
-    learning_rate: float | None
-    dev: dict[str, float]
-    seconds: float
-    padded_share: float
-    averaged_dev: dict[str, float] | None = None
 
 
 class FoldTrainer:
@@ -137,7 +114,7 @@ class FoldTrainer:
 
         self._workers = Workers(distributed)
         architecture = ARCHITECTURES.get(config.architecture)
-        with self._seeded("weights"):
+        with seeded(self.device, self.seed, "weights"):
             self.model: SerModel = build_model(architecture, config.model, data.input_spec)
         self.model.to(self.device)
         self._parallel: nn.Module = self._workers.wrap(self.model)
@@ -214,12 +191,12 @@ class FoldTrainer:
         self._learning_rate.before_step(self.epoch, 0, len(cut))
         rate = self._learning_rate.current
         if isinstance(self.model, ClosedFormModel):
-            with self._seeded("epoch", epoch, self._workers.rank):
+            with seeded(self.device, self.seed, "epoch", epoch, self._workers.rank):
                 train_loss = self._fit(self.model)
         else:
             train_loss = self.train_batches(epoch, cut)
         if not math.isfinite(train_loss):
-            raise self._diverged("training loss", epoch, rate)
+            raise diverged(self.config.architecture, "training loss", epoch, rate)
         self._workers.share_buffers(self.model)
         dev, averaged_dev = self._judge(epoch, rate)
         return EpochReport(
@@ -235,7 +212,7 @@ class FoldTrainer:
     def train_batches(self, epoch: int, cut: list[IntArray]) -> float:
         """Take one step for each batch of positions among the training rows, all that is random
         drawn as for that epoch; return the mean loss."""
-        with self._seeded("epoch", epoch, self._workers.rank):
+        with seeded(self.device, self.seed, "epoch", epoch, self._workers.rank):
             return self._train(epoch, cut)
 
     def posteriors(self, part: str) -> DoubleArray:
@@ -252,12 +229,14 @@ class FoldTrainer:
         if part == "dev" and self._best_dev is not None:
             return self._best_dev.copy()
         if part == "test" and self.config.training.refit:
-            posteriors = self._predict(part, *self._refit())
+            model, data = self._refit()
+            posteriors = posteriors_of(model, data, part, self.device, self._workers)
         else:
-            with self._with_weights(None if self._best_is_the_model else self._best_weights):
+            with with_weights(self.model, None if self._best_is_the_model else self._best_weights):
                 posteriors = self._predict(part)
         if not np.isfinite(posteriors).all():
-            raise self._diverged(f"{part} posteriors", self.best_epoch, self._learning_rate.current)
+            rate = self._learning_rate.current
+            raise diverged(self.config.architecture, f"{part} posteriors", self.best_epoch, rate)
         return posteriors
 
     def fit_kept_model(self) -> None:
@@ -304,7 +283,7 @@ class FoldTrainer:
             directory,
             tensors,
             {
-                "identity": self._identity(),
+                "identity": trainer_identity(self.config, self.data, self.seed),
                 "epoch": self.epoch,
                 "best_epoch": self.best_epoch,
                 "best_metrics": self.best_metrics,
@@ -323,7 +302,7 @@ class FoldTrainer:
         """
         tensors, values = read_state(directory)
         path = Path(directory) / STATE_FILE
-        if values["identity"] != self._identity():
+        if values["identity"] != trainer_identity(self.config, self.data, self.seed):
             raise ArtifactError(
                 f"{path}: the state is of another configuration, seed or fold "
                 f"(architecture {values['identity'].get('architecture')}, seed "
@@ -369,61 +348,19 @@ class FoldTrainer:
         loaded = load_batches(self.data, [rows[own] for own in positions], self.device, augment)
         return zip(loaded, counts, strict=True)
 
-    def _fit_to(self, model: ClosedFormModel, data: FoldData) -> list[IntArray]:
-        """Fit a model in closed form to the training rows, at all speeds; return the rows as they
-        were cut."""
-        cut = evaluation_cut(data, "train")
-        shards = [np.asarray(data.rows("train"))[positions] for positions in cut]
-        groups = data.groups("train")[np.concatenate(cut)]
-        weights = class_weights(
-            self.config.training.class_weights,
-            np.asarray(data.labels("train")),
-            data.input_spec.num_classes,
-        )
-        speeds = data.speeds
-        given = (load_batches(data, shards, self.device, None, speed) for speed in speeds)
-        model.fit(itertools.chain.from_iterable(given), np.tile(groups, len(speeds)), weights)
-        self._workers.share_fitted(model)
-        model.eval()
-        return shards
-
     def _refit(self) -> tuple[ClosedFormModel, FoldData]:
-        """The model that is kept with ``training.refit``, and what gives it its input.
-
-        Everything is fitted again, on training and dev rows: normalisation, class weights, the
-        model, and its calibration over inner folds of speakers of both. It depends on these rows,
-        the configuration and the seed alone, so that a resumed trial fits the same one.
-
-        Dev rows only ever choose by posteriors of the fit on training rows, and no test row or
-        its label takes part in this one. So labels permuted at random (``distributed.canary``)
-        give chance on test rows: dev labels then say as little of test labels as training labels
-        do, and an utterance's other segments or copies are in the test part with it.
-        """
+        """The model that is kept with ``training.refit``, and what gives it its input."""
         if self._refitted is None:
-            given = self.data
-            plan = given.plan.with_dev_in_training(given.fold)
-            data = FoldData(given.dataset, plan, given.fold, self.config.data)
-            architecture = ARCHITECTURES.get(self.config.architecture)
-            with self._seeded("refit"):
-                model = build_model(architecture, self.config.model, data.input_spec)
-                assert isinstance(model, ClosedFormModel)  # noqa: S101 - resolve() sees to it
-                try:
-                    self._fit_to(model.to(self.device), data)
-                except BadInputError as error:
-                    raise BadInputError(
-                        f"training.refit, on training and dev rows together: {error}; or set it "
-                        "to false"
-                    ) from None
-            self._refitted = model, data
+            self._refitted = refit(self.config, self.data, self.device, self._workers, self.seed)
         return self._refitted
 
     def _fit(self, model: ClosedFormModel) -> float:
         """Fit a model in closed form; return its mean loss on the training rows."""
-        shards = self._fit_to(model, self.data)
+        shards = fit_rows(model, self.data, self.config, self.device, self._workers)
         with torch.inference_mode():
             losses = [
                 self._losses(batch, self._criterion).double().sum()
-                for batch in load_batches(self.data, shards, self.device, None)
+                for batch in load_batches(self.data, shards, self.device)
             ]
         return float(torch.stack(losses).sum()) / denominator(self._weights, self._labels)
 
@@ -443,7 +380,7 @@ class FoldTrainer:
                 num_classes = self.data.input_spec.num_classes
                 batch, criterion = mix(batch, criterion, num_classes, training.mixup)
             rho = training.sharpness
-            with self._forked(rho > 0):  # both passes of SAM draw the same
+            with forked(self.device, rho > 0):  # both passes of SAM draw the same
                 summed = self._backward(batch, criterion, counts, weight)
             if rho:
                 with perturbed(self.model, rho):
@@ -471,6 +408,7 @@ class FoldTrainer:
     def _losses(self, batch: Batch, criterion: Criterion) -> Tensor:
         """(B,) losses of a batch, class weights included."""
         precision = self.config.training.precision
+        wanted = len(batch), self.data.input_spec.num_classes
         with torch.autocast(
             self.device.type, dtype=_DTYPES[precision], enabled=precision != "float32"
         ):
@@ -478,52 +416,24 @@ class FoldTrainer:
             if output.losses is not None:
                 losses: Tensor = output.losses
             else:
-                self._check_shape(output.logits, batch, "logits")
+                check_shape(self.config.architecture, "logits", output.logits, wanted)
                 losses = criterion(output.logits, batch.labels)
-        self._check_shape(output.log_posteriors, batch, "log_posteriors")
+        check_shape(self.config.architecture, "log_posteriors", output.log_posteriors, wanted)
         return losses.float()
 
-    def _check_shape(self, values: Tensor | None, batch: Batch, name: str) -> None:
-        """Refuse an output of another shape than (B, K) with a sentence that names the model."""
-        wanted = len(batch), self.data.input_spec.num_classes
-        shape = None if values is None else tuple(values.shape)
-        if shape != wanted:
-            raise BadInputError(
-                f"{self.config.architecture}: its {name} are of shape {shape}, where a batch of "
-                f"{wanted[0]} utterances and {wanted[1]} classes needs {wanted}"
-            )
-
-    def _predict(
-        self, part: str, model: SerModel | None = None, data: FoldData | None = None
-    ) -> DoubleArray:
-        """(N, K) posteriors of a model's present weights, in full precision; None: the own one."""
-        model, data = model or self.model, data or self.data
-        rows = np.asarray(data.rows(part))
-        own = evaluation_cut(data, part)[self._workers.rank :: self._workers.count]
-        shape = (len(rows), data.input_spec.num_classes)
-        gathered = torch.zeros(shape, dtype=torch.float64)
-        model.eval()
-        outputs = []
-        with torch.inference_mode():
-            for batch in load_batches(
-                data, [rows[positions] for positions in own], self.device, None
-            ):
-                outputs.append(model(batch).log_posteriors.double())
-            if outputs:
-                positions = torch.from_numpy(np.concatenate(own))
-                gathered[positions] = torch.cat(outputs).softmax(dim=1).cpu()
-            gathered = self._workers.total(gathered.to(self.device)).cpu()
-        return gathered.numpy()
+    def _predict(self, part: str) -> DoubleArray:
+        """(N, K) posteriors of the model's present weights, in full precision."""
+        return posteriors_of(self.model, self.data, part, self.device, self._workers)
 
     # -- the best epoch
 
     def _judge(self, epoch: int, rate: float) -> tuple[dict[str, float], dict[str, float] | None]:
         """Evaluate an epoch, and at the end the average of the last ones, on the dev rows; keep
         its weights where they are the best so far."""
-        with self._with_weights(None if self._ema is None else self._ema.weights):
+        with with_weights(self.model, None if self._ema is None else self._ema.weights):
             posteriors = self._predict("dev")
         if not np.isfinite(posteriors).all():
-            raise self._diverged("dev posteriors", epoch, rate)
+            raise diverged(self.config.architecture, "dev posteriors", epoch, rate)
         dev = classification_metrics(self.data.labels("dev"), posteriors)
         self.epoch = epoch
         value = dev[self.config.training.monitor]
@@ -554,12 +464,7 @@ class FoldTrainer:
         self.best_epoch, self.best_metrics, self._best_is_swa = self.epoch, dev, averaged
         self._best_dev = posteriors
         ema = None if averaged else self._ema
-        evaluated = self.model.state_dict() if ema is None else ema.weights
-        for name, tensor in evaluated.items():
-            if name in self._best_weights:
-                self._best_weights[name].copy_(tensor)
-            else:
-                self._best_weights[name] = tensor.detach().clone()
+        keep_copy(self._best_weights, self.model.state_dict() if ema is None else ema.weights)
 
     def _judge_swa(self, swa: SwaWeights) -> dict[str, float] | None:
         """Keep the average of the last epochs if it is better than every epoch; its metrics."""
@@ -576,8 +481,8 @@ class FoldTrainer:
     @contextlib.contextmanager
     def _averaged(self, swa: SwaWeights) -> Iterator[None]:
         """Give the model the average of the last epochs for a while."""
-        with self._with_weights(swa.weights(self.model)):
-            with self._seeded("late", self._workers.rank):
+        with with_weights(self.model, swa.weights(self.model)):
+            with seeded(self.device, self.seed, "late", self._workers.rank):
                 batches_of_epoch = self._batches(self._cut(self.epoch), None)
                 renew_batch_statistics(self.model, batches_of_epoch)
             self._workers.share_buffers(self.model)
@@ -589,83 +494,6 @@ class FoldTrainer:
         own = self._ema is None and not self._best_is_swa
         return own and self.best_epoch == self.epoch
 
-    @contextlib.contextmanager
-    def _with_weights(self, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
-        """Give the model other weights for a while; None leaves it as it is."""
-        if weights is None:
-            yield
-            return
-        last = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
-        self.model.load_state_dict(weights)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(last)
-
     def _require_epoch(self) -> None:
         if not self.best_epoch:
             raise ValueError("no epoch has been trained: there is no best epoch yet")
-
-    # -- identity and randomness
-
-    def _identity(self) -> dict[str, Any]:
-        """What a state must share with the trainer that continues it."""
-        ids = {part: list(self.data.utterance_ids(part)) for part in ("train", "dev")}
-        return {
-            "architecture": self.config.architecture,
-            "config": digest(self.config.identity()),
-            "seed": self.seed,
-            "classes": list(self.data.classes),
-            "fold": digest(ids),
-        }
-
-    def _forked(self, enabled: bool = True) -> contextlib.AbstractContextManager[None]:
-        """Put torch's random states back after a block."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        return torch.random.fork_rng(devices, enabled)
-
-    @contextlib.contextmanager
-    def _seeded(self, *path: str | int) -> Iterator[None]:
-        """Seed every global random state for a while; then put the caller's states back."""
-        seed = derive_seed(self.seed, *path)
-        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        with self._forked():
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            try:
-                yield
-            finally:
-                random.setstate(python_state)
-                np.random.set_state(numpy_state)  # noqa: NPY002
-
-    def _diverged(self, what: str, epoch: int, rate: float) -> TrainingDiverged:
-        return TrainingDiverged(
-            f"{self.config.architecture}: the {what} became infinite or not a number in epoch "
-            f"{epoch} at learning rate {rate:g}; lower training.learning_rate or set "
-            "training.gradient_clip"
-        )
-
-
-def evaluation_cut(data: FoldData, part: str) -> list[IntArray]:
-    """Batches of a part, of like length, in an order of its own."""
-    lengths = data.lengths(part)
-    return batches(lengths, batch_size=None, frames_per_batch=EVALUATION_FRAMES, rng=None)
-
-
-def checked_device(name: str, precision: str) -> torch.device:
-    """The device; a BadInputError where it is not there or cannot do the precision."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BadInputError(f"device '{name}' is unknown; give cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise BadInputError(f"device '{name}' is not supported; give cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadInputError(f"device '{name}': torch sees no CUDA device here; give cpu")
-    if precision == "float16" and device.type != "cuda":
-        raise BadInputError(
-            "training.precision = 'float16' needs a CUDA device; on the CPU give float32 or "
-            "bfloat16"
-        )
-    return device

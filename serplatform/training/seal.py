@@ -6,7 +6,6 @@ that no trial can be added by whoever has seen test rows, and may be repeated wh
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -26,8 +25,7 @@ from serplatform.protocols.plan import read_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.storage.mirror import ensure
 from serplatform.training.bundle import load_model
-from serplatform.training.loader import load_batches
-from serplatform.training.loop import evaluation_cut
+from serplatform.training.inference import posteriors_of
 
 
 def refuse_sealed(run: RunDirectory, what: str) -> None:
@@ -119,11 +117,4 @@ def _posteriors(
     if model.config.training.refit:  # its inputs were fitted on dev rows too
         plan = plan.with_dev_in_training(fold)
     data = FoldData(dataset, plan, fold, model.config.data)
-    rows, cut = np.asarray(data.rows("test")), evaluation_cut(data, "test")
-    values = np.empty((len(rows), len(data.classes)))
-    with torch.inference_mode():
-        loaded = load_batches(data, [rows[positions] for positions in cut], device, None)
-        for positions, batch in zip(cut, loaded, strict=True):
-            found = model.model(batch).log_posteriors.double()
-            values[positions] = found.softmax(dim=1).cpu().numpy()
-    return data, values
+    return data, posteriors_of(model.model, data, "test", device)

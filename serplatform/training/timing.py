@@ -23,8 +23,10 @@ from serplatform.errors import BadInputError
 from serplatform.models.architectures import ARCHITECTURES
 from serplatform.models.kernels.memory import give_back_memory, keep_freed_memory
 from serplatform.protocols.base import FoldPlan
+from serplatform.training.epoch import TrainingDiverged
+from serplatform.training.inference import evaluation_cut
 from serplatform.training.loader import load_batches
-from serplatform.training.loop import FoldTrainer, TrainingDiverged, evaluation_cut
+from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import TrialConfig
 
 #: where in the order of lengths the measured batches lie

@@ -49,7 +49,8 @@ from serplatform.seeding import derive_seed
 from serplatform.storage.cache import local_dataset
 from serplatform.storage.location import parse
 from serplatform.training.checkpoint import TRAINER_FILES
-from serplatform.training.loop import EpochReport, FoldTrainer
+from serplatform.training.epoch import EpochReport
+from serplatform.training.loop import FoldTrainer
 from serplatform.training.recovery import PROGRESS_FILE, read_progress, repair_state
 from serplatform.training.trial_config import TrialConfig, resolve
 

@@ -19,7 +19,7 @@ from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import read_json
 from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.datasets.dataset import Dataset
-from serplatform.distributed import extraction
+from serplatform.distributed import dataset_target, extraction
 from serplatform.distributed import prepare as prepare_module
 from serplatform.distributed.extraction import ExtractionProgress, run_shard, shard_size
 from serplatform.distributed.prepare import PrepareSummary, ensure_demo, prepare
@@ -342,7 +342,7 @@ def test_directory_of_other_things_is_left_alone(in_process: None, tmp_path: Pat
 
 def test_two_calls_do_not_write_the_same_dataset(in_process: None, tmp_path: Path) -> None:
     with (
-        prepare_module._partial_folder(tmp_path / "d"),
+        dataset_target.partial_folder(tmp_path / "d"),
         pytest.raises(BadInputError, match="another 'prepare' is writing it"),
     ):
         demo(tmp_path / "d")

@@ -149,7 +149,7 @@ def test_labels_are_matched_by_name_merge_and_map() -> None:
         merged={"happy": "happy", "excited": "happy"},
         given={"calm": "neutral", "odd": ""},
     )
-    assert {row.theirs: row.ours for row in found} == {
+    assert {row["theirs"]: row["ours"] for row in found} == {
         "joy": "happy",
         "excited": "happy",
         "calm": "neutral",
@@ -221,9 +221,9 @@ def test_conditions_are_seeded_paired_and_leave_the_clean_number(
     assert one.robustness == again.robustness
     assert len(one.robustness) == 11
     for found in one.robustness:
-        change = found.uar.value - clean.measured[0].metrics["uar"].value
-        assert found.difference.value == pytest.approx(change)
-        assert found.utterances == 12
+        change = found["uar"]["value"] - clean.measured[0].metrics["uar"].value
+        assert found["difference_to_clean"]["value"] == pytest.approx(change)
+        assert found["utterances"] == 12
     with pytest.raises(BadInputError, match="Did you mean 'noise'"):
         on(trained, others, conditions=("nois",))
 

@@ -128,4 +128,4 @@ def test_an_utterance_that_tests_in_several_folds_counts_once(
     twice = once.take(np.repeat(np.arange(len(once)), 2))
     found = [fairness_on_test(test, ("x", "y"), {}) for test in (once, twice)]
     assert found[0] == found[1]
-    assert [row.utterances for row in found[1][1].recalls] == [LEAST, LEAST]
+    assert [row["utterances"] for row in found[1][1]["recalls"]] == [LEAST, LEAST]

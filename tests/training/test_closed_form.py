@@ -14,7 +14,7 @@ from serplatform.errors import BadInputError
 from serplatform.models.pooled_classifier import PooledClassifier
 from serplatform.protocols.plan import make_plan
 from serplatform.protocols.selection import recording_groups
-from serplatform.studies.space import own_space
+from serplatform.studies.own_space import own_space
 from serplatform.training.bundle import load_model
 from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve

@@ -16,8 +16,10 @@ from serplatform.metrics import classification_metrics
 from serplatform.models.base import ARCHITECTURES, ModelOutput
 from serplatform.protocols.plan import make_plan
 from serplatform.testing.synthetic import make_dataset
-from serplatform.training import loop
-from serplatform.training.loop import FoldTrainer, TrainingDiverged
+from serplatform.training import inference, loop
+from serplatform.training.device import seeded
+from serplatform.training.epoch import TrainingDiverged
+from serplatform.training.loop import FoldTrainer
 from serplatform.training.trial_config import resolve
 
 
@@ -280,7 +282,7 @@ def test_dropout_differs_between_epochs(make_trainer):
     trainer = make_trainer(model__dropout=0.5)
     drawn = []
     for epoch in (1, 2, 1):
-        with trainer._seeded("epoch", epoch, 0):
+        with seeded(trainer.device, trainer.seed, "epoch", epoch, 0):
             drawn.append(torch.rand(3).tolist())
     assert drawn[0] == drawn[2] != drawn[1]
 
@@ -298,7 +300,7 @@ def test_posteriors_are_in_row_order_and_sum_to_one(make_trainer, monkeypatch):
         for row, expected in zip(data.rows("test"), posteriors, strict=True):
             single = trainer.model(data.collate(np.array([row]))).log_posteriors.exp()
             assert single.numpy()[0] == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(loop, "EVALUATION_FRAMES", 50)  # one utterance or two a batch
+    monkeypatch.setattr(inference, "EVALUATION_FRAMES", 50)  # one utterance or two a batch
     assert trainer.posteriors("test") == pytest.approx(posteriors, abs=1e-6)
 
 

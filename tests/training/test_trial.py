@@ -14,7 +14,7 @@ from serplatform.metrics import classification_metrics
 from serplatform.protocols.plan import write_plan
 from serplatform.run_directory import RunDirectory
 from serplatform.training import trial as trial_module
-from serplatform.training.loop import TrainingDiverged
+from serplatform.training.epoch import TrainingDiverged
 from serplatform.training.trial import TrialTask, TrialTraining
 from tests.support.search_checks import history_faults
 

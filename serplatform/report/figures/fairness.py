@@ -37,8 +37,7 @@ class FairnessFigure(Figure[tuple[str, Sequence[FairnessRecord]]]):
         if report.genders is None:
             raise NoDataError("not asked for; `serplatform report RUN --fairness` tests it")
         first = report.systems[0]
-        found = fairness_on_test(first.test, report.classes, report.genders)
-        return first.label, [one.record() for one in found]
+        return first.label, fairness_on_test(first.test, report.classes, report.genders)
 
     def draw(self, data: tuple[str, Sequence[FairnessRecord]], palette: Palette) -> Drawing:
         return draw_fairness(f"{data[0]}. ", data[1])
