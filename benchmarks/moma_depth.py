@@ -7,6 +7,10 @@ Every cell is one configuration, trained on every fold and with every seed by ``
 search``; a seed's run is kept in WORK and resumed. Numbers are of dev rows, whose best epoch is
 kept: the mean dev UAR of a cell, and how far dev NLL lies above the training loss, at the kept
 epoch and at the last one.
+
+Beside OUT.json stands OUT.parquet: the dev posteriors of every cell and seed, from which
+``recompute.py`` computes what is ``pooled`` and ``over_folds`` again. A cell's dev UAR and NLL are
+means over folds, then over seeds; training losses are the trials' own records.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from publish import write
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -105,11 +110,23 @@ def main() -> None:
         ]
     finished = [trial for trial in trials if trial.state == "complete"]
     dataset = Dataset.open(arguments.data)
+    tables = {
+        f"{t.params[WIDTH]}x{t.params[DEPTH]}.{t.run_path.name}": RunDirectory(
+            t.run_path
+        ).read_posteriors(t.record["trial"])
+        for t in finished
+    }
+    runs = [RunDirectory(path).read_run() for path in dict.fromkeys(t.run_path for t in trials)]
     content = {
         "what": "MOMA by blocks in a mixture and stacked mixtures; dev rows, kept epoch by dev UAR",
         "date": now(),
         "command": shlex.join(["python", "benchmarks/moma_depth.py", *sys.argv[1:]]),
         "searches": commands,
+        "commits": sorted({run["versions"]["commit"] for run in runs}),
+        "part": "dev",
+        "protocol": runs[0]["protocol"]["name"],
+        "folds_hash": runs[0]["folds_hash"],
+        "classes": runs[0]["classes"],
         "dataset": {"corpus": dataset.meta["corpus"], "fingerprint": dataset.meta["fingerprint"]},
         "utterances": len(dataset),
         "speakers": len(set(dataset.speaker_ids)),
@@ -123,7 +140,8 @@ def main() -> None:
         "hardware": hardware(),
         "versions": versions(),
     }
-    arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    places = {str(arguments.work): "WORK", str(arguments.data): "DATA"}
+    write(arguments.out, tables, content, pairs=[], hidden=places, part="dev")
 
 
 if __name__ == "__main__":

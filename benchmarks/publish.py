@@ -96,15 +96,17 @@ def write(
     *,
     pairs: list[tuple[str, str]],
     hidden: dict[str, str],
+    part: str = "test",
 ) -> dict[str, Any]:
     """Write OUT.parquet and, measured from it, OUT.json; return the content of the latter.
 
-    ``tables`` are posterior tables by system, ``hidden`` places of this machine and their names.
+    ``tables`` are posterior tables by system, of which the rows of a ``part`` are published;
+    ``hidden`` are places of this machine and their names.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     table, classes = out.with_suffix(".parquet"), content["classes"]
     pq.write_table(
-        pa.concat_tables([_slim(t, name, classes) for name, t in tables.items()]),
+        pa.concat_tables([_slim(t, name, classes, part) for name, t in tables.items()]),
         table,
         compression="zstd",
         use_dictionary=["utterance_id", "speaker_id", "fold", "truth", "system"],
@@ -192,9 +194,9 @@ def _tables(place: Path, paths: list[Path], ensemble: dict[str, Any]) -> dict[st
     return tables
 
 
-def _slim(table: pa.Table, system: str, classes: list[str]) -> pa.Table:
-    """Its test rows in one order, float32, with a column that names the system."""
-    table = table.filter(pc.equal(table["part"], "test")).drop_columns("part")
+def _slim(table: pa.Table, system: str, classes: list[str], part: str) -> pa.Table:
+    """Its rows of a part in one order, float32, with a column that names the system."""
+    table = table.filter(pc.equal(table["part"], part)).drop_columns("part")
     table = table.sort_by([("fold", "ascending"), ("utterance_id", "ascending")])
     for name in classes:
         column = table[f"p_{name}"].cast(pa.float32(), safe=False)

@@ -1,8 +1,9 @@
 """What recognition errors cost CAN: words that were recognised against the true text.
 
     python benchmarks/recognised_words.py NAME WORK --corpus CORPUS --source SOURCE
-        --whisper DIRECTORY --out benchmarks/results/recognised_words.json [--aligner pocketsphinx]
+        --whisper DIRECTORY --out benchmarks/results/recognised_words [--aligner pocketsphinx]
         [--prepare "--map fear=fearful …"] [--protocol speaker-kfold:4] [--epochs 15] [--seeds 2]
+    python benchmarks/recognised_words.py --check benchmarks/results/recognised_words/*.json
 
 CAN's own future work (Lee, Yoon and Jung, Interspeech 2020, section 5). One corpus is prepared
 once for each source of words: ``aligned``, the true text located by a local Whisper;
@@ -11,10 +12,12 @@ the true text, where one is named; ``equal``, the recognised words in segments o
 (``data.word_segmentation=equal`` on ``recognised``). CAN is trained on each with the same settings,
 folds and seeds by ``serplatform search``; nothing is chosen between them. What is in WORK is kept.
 
-Written under NAME in OUT, beside what it holds: the word error rate (edits over true words), test
-UAR pooled over folds, its mean over seeds, and the difference from ``aligned`` with a jackknife
-interval over speakers. In RAVDESS and nEMO actors say the same sentences in every emotion, so that
-text tells nothing of it: the cost is one of segmentation.
+Written to OUT/NAME.json, and the test posteriors of every source and seed to OUT/NAME.parquet: the
+word error rate (edits over true words), test UAR pooled over folds, its mean over seeds, and the
+difference from ``aligned`` with a jackknife interval over speakers. ``--check`` computes the UARs
+and differences again from the posteriors, ``recompute.py`` what is ``pooled`` and ``over_folds``.
+In RAVDESS and nEMO actors say the same sentences in every emotion, so that text tells nothing of
+it: the cost is one of segmentation.
 """
 
 from __future__ import annotations
@@ -28,12 +31,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from publish import write
+from recompute import Answers, differences, read_answers, to_json
 
 from serplatform.alignment.tidy import is_special
 from serplatform.alignment.tokens import tokens
 from serplatform.artifacts.files import read_parquet
 from serplatform.datasets.dataset import Dataset
-from serplatform.ensembles.posteriors import Library, read_library
 from serplatform.environment import hardware, now, versions
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import (
@@ -94,22 +99,55 @@ def run(commands: list[str], *arguments: str, done: bool = False) -> None:
         subprocess.run([sys.executable, "-m", "serplatform", *arguments], check=True)
 
 
-def drawn(libraries: list[Library]) -> tuple[np.ndarray, np.ndarray]:
+def drawn(seeds: list[Answers]) -> tuple[np.ndarray, np.ndarray]:
     """(1 + S,) mean UAR over seeds on all speakers and without each, and (S,) utterances."""
     found = []
-    for library in libraries:
-        tests = [library.take(fold, "test") for fold in library.folds]
-        sums = speaker_sums(
-            np.concatenate([test.truth for test in tests]),
-            np.concatenate([test.posteriors[0] for test in tests]),
-            [name for test in tests for name in test.speaker_ids],
-        )
+    for one in seeds:
+        sums = speaker_sums(one.rows.truth, one.posteriors, one.rows.speaker_ids)
         found.append(sums.metrics(leave_one_out(len(sums.num_utterances)))["uar"])
     return np.mean(found, axis=0), sums.num_utterances
 
 
+def compared(answers: dict[str, Answers]) -> dict[str, dict[str, Any]]:
+    """UAR of each source, and its difference from ``aligned``; systems are named SOURCE.SEED."""
+    arms: dict[str, list[Answers]] = {}
+    for name, one in answers.items():
+        arms.setdefault(name.partition(".")[0], []).append(one)
+    base, utterances = drawn(arms["aligned"])
+    rows = arms["aligned"][0].rows.utterance_ids
+    found: dict[str, dict[str, Any]] = {}
+    for arm, own in arms.items():
+        assert all(one.rows.utterance_ids == rows for one in own), "the folds differ"
+        values, _ = drawn(own)
+        found[arm] = {
+            "uar": metric_interval("uar", values, utterances).as_dict(),
+            "uar_by_seed": [float(drawn([one])[0][0]) for one in own],
+        }
+        if arm != "aligned":
+            away = jackknife_interval(values - base, "difference", utterances=utterances)
+            found[arm]["difference_from_aligned"] = away.as_dict()
+    return found
+
+
+def check(file: Path) -> list[str]:
+    """What of a result its posteriors do not give again."""
+    result = json.loads(file.read_text(encoding="utf-8"))
+    again = compared(read_answers(file.with_suffix(".parquet"), result["classes"]))
+    return [
+        f"{file}: {line}"
+        for arm, found in again.items()
+        for line in differences(
+            {key: result["sources"][arm].get(key) for key in found}, found, f"sources.{arm}"
+        )
+    ]
+
+
 def main() -> None:
-    """Prepare, train, compare, publish."""
+    """Prepare, train, compare, publish; or check."""
+    if sys.argv[1:2] == ["--check"]:
+        faults = [line for name in sys.argv[2:] for line in check(Path(name))]
+        print(*faults, sep="\n")
+        sys.exit(1 if faults else 0)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("name")
     parser.add_argument("work", type=Path)
@@ -129,7 +167,8 @@ def main() -> None:
         **({given.aligner: given.aligner} if given.aligner else {}),
     }
     commands: list[str] = []
-    libraries: dict[str, list[Library]] = {}
+    tables: dict[str, pa.Table] = {}
+    runs: list[Any] = []
     arms: dict[str, Any] = {}
     for arm in (*sources, "equal"):
         data = given.work / ("recognised" if arm == "equal" else arm)
@@ -138,7 +177,6 @@ def main() -> None:
             run(commands, "prepare", given.corpus, given.source, "--out", str(data), *options)
         settings = {**SETTINGS, "training.max_epochs": given.epochs}
         settings["data.word_segmentation"] = "equal" if arm == "equal" else "aligned"
-        libraries[arm] = []
         for seed in range(given.seeds):
             out = given.work / f"{arm}-{seed}"
             options = [x for k, v in settings.items() for x in ("--set", f"{k}={v}")]
@@ -158,36 +196,38 @@ def main() -> None:
                 *options,
                 done=whole,
             )
-            libraries[arm].append(read_library([out]))
+            tables[f"{arm}.{seed}"] = RunDirectory(out).read_posteriors(0)
+            runs.append(RunDirectory(out).read_run())
         arms[arm] = {"words": word_errors(Dataset.open(data)), "settings": settings}
-    base, utterances = drawn(libraries["aligned"])
-    for arm, own in libraries.items():
-        for one, other in zip(own, libraries["aligned"], strict=True):
-            assert one.utterance_ids == other.utterance_ids, "the folds differ"
-        values, _ = drawn(own)
-        uar = metric_interval("uar", values, utterances)
-        arms[arm] |= {"uar": uar.as_dict(), "uar_by_seed": [float(drawn([x])[0][0]) for x in own]}
-        if arm != "aligned":
-            away = jackknife_interval(values - base, "difference", utterances=utterances)
-            arms[arm]["difference_from_aligned"] = away.as_dict()
     dataset = Dataset.open(given.work / "aligned")
-    content = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
-    content[given.name] = {
+    content = {
         "what": "CAN by source of its words; test rows pooled over folds, mean over seeds",
         "date": now(),
         "command": shlex.join(["python", "benchmarks/recognised_words.py", *sys.argv[1:]]),
         "commands": commands,
+        "commits": sorted({run["versions"]["commit"] for run in runs}),
+        "protocol": runs[0]["protocol"]["name"],
+        "folds_hash": runs[0]["folds_hash"],
         "whisper": Path(given.whisper).name,
         "utterances": len(dataset),
         "speakers": len(set(dataset.speaker_ids)),
-        "classes": list(dataset.classes),
+        "classes": runs[0]["classes"],
         "fingerprint": dataset.meta["fingerprint"],
         "seeds": given.seeds,
         "sources": arms,
         "hardware": hardware(),
         "versions": versions(),
     }
-    given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    places = {str(given.work): "WORK", given.whisper: Path(given.whisper).name}
+    places |= {given.source: "SOURCE", str(Path(given.source).resolve()): "SOURCE"}
+    file = given.out / f"{given.name}.json"
+    write(file, tables, content, pairs=[], hidden=places)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for arm, values in compared(
+        read_answers(file.with_suffix(".parquet"), found["classes"])
+    ).items():
+        found["sources"][arm] |= values
+    file.write_text(f"{to_json(found)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

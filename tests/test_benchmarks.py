@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -10,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from serplatform import environment
+from serplatform.artifacts.posteriors import posterior_table
 from serplatform.reproduce.plan import load_table
 from serplatform.statistics.intervals import Interval
 from serplatform.studies.space import load_space
@@ -171,3 +175,55 @@ def test_a_table_says_what_the_readings_of_its_paper_are_worth() -> None:
     assert f"reaches {100 * mean:.1f} %" in told, mean
     for system, accuracy in [pair for one in found.values() for pair in one["test"].items()]:
         assert result["pooled"][system]["accuracy"]["value"] == pytest.approx(accuracy)
+
+
+def test_costs_of_recognition_follow_from_posteriors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script, publish = map(importlib.import_module, ("recognised_words", "publish"))
+    classes, rng = ["calm", "angry"], np.random.default_rng(0)
+    truth = np.arange(40) % 2
+    ids, speakers = [f"u{n:02}" for n in range(40)], [f"s{n // 10}" for n in range(40)]
+    tables = {}
+    for system, strength in (("aligned.0", 2.0), ("aligned.1", 1.5), ("equal.0", 0.0)):
+        logits = rng.normal(size=(40, 2)) + strength * np.eye(2)[truth]
+        values = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        given = ids, speakers, truth, values
+        tables[system] = posterior_table(*given, fold=0, part="test", classes=classes)
+    file = tmp_path / "words.json"
+    found = publish.write(file, tables, {"classes": classes}, pairs=[], hidden={})
+    answers = script.read_answers(file.with_suffix(".parquet"), classes)
+    sources = script.compared(answers)
+    pooled = {name: one["uar"]["value"] for name, one in found["pooled"].items()}
+    assert sources["aligned"]["uar_by_seed"] == pytest.approx(
+        [pooled["aligned.0"], pooled["aligned.1"]]
+    )
+    mean = (pooled["aligned.0"] + pooled["aligned.1"]) / 2
+    assert sources["equal"]["difference_from_aligned"]["value"] == pytest.approx(
+        pooled["equal.0"] - mean
+    )
+    file.write_text(json.dumps(found | {"sources": sources}), encoding="utf-8")
+    assert run("recognised_words.py", "--check", file).returncode == 0
+    sources["equal"]["difference_from_aligned"]["low"] = 0.25
+    file.write_text(json.dumps(found | {"sources": sources}), encoding="utf-8")
+    done = run("recognised_words.py", "--check", file)
+    assert done.returncode == 1
+    assert "sources.equal.difference_from_aligned.low: 0.25 in the file" in done.stdout
+
+
+def test_dev_rows_alone_are_published_where_they_are_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    publish = importlib.import_module("publish")
+    classes, values = ["calm", "angry"], np.array([[0.9, 0.1], [0.2, 0.8]])
+    parts = [
+        posterior_table(["a", "b"], ["s", "t"], truth, values, fold=0, part=part, classes=classes)
+        for part, truth in (("dev", np.array([0, 1])), ("test", np.array([1, 0])))
+    ]
+    tables = {"one": pa.concat_tables(parts)}
+    for part, accuracy in (("dev", 1.0), ("test", 0.0)):
+        content = {"classes": classes}
+        found = publish.write(tmp_path / part, tables, content, pairs=[], hidden={}, part=part)
+        assert found["pooled"]["one"]["accuracy"]["value"] == accuracy

@@ -26,6 +26,7 @@ from serplatform.explanations.over_time import (
     generated_inputs,
 )
 from serplatform.models.base import Batch, ModelOutput
+from serplatform.models.front import architecture_module
 from serplatform.prediction.steps import Steps, gives_steps, model_steps
 from serplatform.protocols.base import FoldPlan
 from serplatform.run_directory import RunDirectory
@@ -119,6 +120,7 @@ def probe_model(
         rng=None,
     )
     results: dict[int, ProbeResult] = {}
+    heard = architecture_module(model.model).carries  # classes of what is heard so far
     with torch.inference_mode(), watch_classifier(model.model) as seen:
         shards = [rows[positions] for positions in cut]
         loaded = load_batches(data, shards, torch.device("cpu"), None)
@@ -126,8 +128,8 @@ def probe_model(
             output = model.model(batch)
             own = [grids[p] for p in positions]
             found = list(_results(batch, output, own, seen.take(len(batch))))
-            framewise, generation = model.model.framewise(batch), model.model.generate(batch)
-            if framewise is not None and framewise.running:
+            generation = model.model.generate(batch)
+            if heard and (framewise := model.model.framewise(batch)) is not None:
                 each = zip(found, classes_over_time(framewise, own), strict=True)
                 found = [dataclasses.replace(r, over_time=classes) for r, classes in each]
             if generation is not None:

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, architecture, setting
+from serplatform.models import ModelOutput, architecture, setting
 from serplatform.models.layers.bilstm import BiLstm
-from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.pooling import PoolingKind, UtterancePooling
-from serplatform.models.layers.text_audio import TextAudioModel
-from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig, batch_words
+from serplatform.models.layers.text_audio import Encoded, TextAudioModel
+from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +75,8 @@ class AttnFusion(TextAudioModel):
     which is aligned to the frames as any other.
     """
 
+    drops_encoded: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -102,20 +103,16 @@ class AttnFusion(TextAudioModel):
         self.projection = nn.Linear(width, projection_dim)
         self.classifier = nn.Linear(projection_dim, num_classes)
 
-    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
-        """Classify a padded batch.
+    def classify(self, encoded: Encoded) -> ModelOutput:
+        """Align, fuse and classify encoded utterances.
 
         ``attention["alignment"]`` is (B, L, T), each word's weights over the frames, sum 1; with
         ``pooling`` "attention" also ``attention["words"]``, (B, L).
         """
-        words = batch_words(batch)
-        valid = valid_steps(batch.lengths, batch.frames.shape[1])  # (B, T)
-        audio = self.dropout(self.audio_encoder(batch.frames, batch.lengths))  # h, (B, T, 2H)
-        text = self.text_encoder(self.embedding(words.ids, words.vectors), words.counts)
-        text = self.dropout(text)  # s, (B, L, 2H)
-        aligned, weights = self.alignment(text, audio, words.valid, valid)  # (B, L, 2H)
-        hidden = self.fusion(torch.cat([text, aligned], dim=2), words.counts)  # c, (B, L, 2H)
-        utterance, word_weights = self.pooling(hidden, words.counts, words.valid)  # (B, 2H)
+        text, counts, valid_words = encoded.text, encoded.counts, encoded.valid_words  # s
+        aligned, weights = self.alignment(text, encoded.audio, valid_words, encoded.valid)
+        hidden = self.fusion(torch.cat([text, aligned], dim=2), counts)  # c, (B, L, 2H)
+        utterance, word_weights = self.pooling(hidden, counts, valid_words)  # (B, 2H)
         dense = self.projection(self.dropout(utterance)).relu()  # (B, P)
         logits = self.classifier(dense)  # (B, K)
         return ModelOutput.of(logits, alignment=weights, words=word_weights)

@@ -135,21 +135,20 @@ class Framewise(NamedTuple):
         log_posteriors: (B, S, K), natural log, normalized over K; undefined on padding.
         lengths: (B,) int64, steps of each utterance, at least 1.
         spans: (B, S, 2) int64, first frame and one past the last that a step stands for.
-        running: a step's class is of all steps up to it, the last one's of the utterance; else
-            of its own frames.
+        words: steps are the words of the batch.
     """
 
     log_posteriors: Tensor
     lengths: Tensor
     spans: Tensor
-    running: bool = False
+    words: bool = False
 
     @classmethod
-    def of_frames(cls, logits: Tensor, lengths: Tensor, *, running: bool = False) -> Framewise:
+    def of_frames(cls, logits: Tensor, lengths: Tensor) -> Framewise:
         """A step is a frame; from (B, T, K) logits."""
         first = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
         spans = torch.stack([first, first + 1], dim=2)
-        return cls(logits.log_softmax(dim=-1), lengths, spans, running)
+        return cls(logits.log_softmax(dim=-1), lengths, spans)
 
 
 class Generation(NamedTuple):
@@ -175,9 +174,12 @@ class SerModel(nn.Module):
 
     Attributes:
         carries: :meth:`step` goes on where the frames before ended, so that a stream without end
-            can be classified.
+            can be classified; a step's class is then of all steps up to it, the last one's of the
+            utterance.
+        no_steps: why an instance gives no classes inside utterances, where its class can.
     """
 
+    no_steps: str = ""
     carries: ClassVar[bool] = False
 
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:

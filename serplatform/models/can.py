@@ -16,8 +16,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.bilstm import BiLstm
+from serplatform.models.layers.local_windows import LocalWindows
 from serplatform.models.layers.words import (
     BatchWords,
     WordEmbedding,
@@ -25,6 +34,9 @@ from serplatform.models.layers.words import (
     WordVectorsConfig,
     batch_words,
 )
+
+#: words that a word's class is of, it in their middle
+LOCAL_WORDS = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,12 +132,39 @@ class Can(SerModel):
         mean over the heads: (B, L), sums of 1.
         """
         words = batch_words(batch)
+        return self._classify(*self._encode(batch, words), words.valid, batch.labels, criterion)
+
+    def framewise(self, batch: Batch) -> Framewise:
+        """The class of each word were all attention, of every head and modality, on it (ours).
+
+        What follows attention is linear and a head's attention sums to 1: an utterance's logits
+        are sums of what heads take from words. A word's LSTM outputs know the words around it.
+        With more :data:`LOCAL_WORDS` than one, attention is on the words around.
+        """
+        words = batch_words(batch)
+        around = LocalWindows.of(words.counts, hop=1, size=LOCAL_WORDS)
+        text, audio = (around.gather(steps) for steps in self._encode(batch, words))
+        found = around.by_step(self._classify(text, audio, around.valid).log_posteriors)
+        return Framewise(found, around.steps, words.frames(batch.lengths), words=True)
+
+    def _encode(self, batch: Batch, words: BatchWords) -> tuple[Tensor, Tensor]:
+        """H(T) and H(A), (B, L, 2H) each, zero on padding, with dropout."""
         embedded = self.embedding(words.ids, words.vectors)
-        text = self._encode(self.text_encoder, embedded, words)  # Eqs. (1)-(3)
+        text = self.dropout(self.text_encoder(embedded, words.counts))  # Eqs. (1)-(3)
         segments = WordSegments.of(words, batch.lengths, batch.frames.shape[1])
         steps = self.dropout(self.segment_encoder(batch.frames, segments))  # (B, L, 2H)
-        audio = self._encode(self.audio_encoder, steps, words)  # H(A), (B, L, 2H)
-        c = self.attention(text, audio, words.valid)  # Eqs. (4)-(9)
+        return text, self.dropout(self.audio_encoder(steps, words.counts))
+
+    def _classify(
+        self,
+        text: Tensor,
+        audio: Tensor,
+        valid: Tensor,
+        labels: Tensor | None = None,
+        criterion: Criterion | None = None,
+    ) -> ModelOutput:
+        """Classify (B, L, 2H) words of both modalities, of which some are valid."""
+        c = self.attention(text, audio, valid)  # Eqs. (4)-(9)
         contexts = [vector for vector in (c.tt, c.ta, c.aa, c.at) if vector is not None]
         logits = self.classifier(torch.cat(contexts, dim=1))  # Eq. (10), (B, K)
         output = ModelOutput.of(
@@ -140,16 +179,10 @@ class Can(SerModel):
         single = text_logits.log_softmax(dim=-1) + audio_logits.log_softmax(dim=-1)
         final = output.log_posteriors + self.alpha * single  # Eq. (15)
         output.log_posteriors = final.log_softmax(dim=-1)
-        if criterion is not None:
-            labels = batch.labels
+        if criterion is not None and labels is not None:
             align = criterion(text_logits, labels) + criterion(audio_logits, labels)  # Eq. (13)
             output.losses = criterion(logits, labels) + self.alpha * align  # Eq. (14)
         return output
-
-    def _encode(self, encoder: BiLstm, steps: Tensor, words: BatchWords) -> Tensor:
-        """(B, L, ·) to (B, L, 2H), zero on padding, with dropout."""
-        hidden: Tensor = self.dropout(encoder(steps, words.counts))
-        return hidden
 
 
 class Contexts(NamedTuple):

@@ -15,12 +15,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, SerModel, architecture, setting
+from serplatform.models import (
+    Batch,
+    Criterion,
+    Framewise,
+    ModelOutput,
+    SerModel,
+    architecture,
+    setting,
+)
 from serplatform.models.layers.bilstm import BiLstm
 from serplatform.models.layers.convolution_block import convolution_blocks
+from serplatform.models.layers.local_windows import LocalWindows
 from serplatform.models.layers.masks import valid_steps
 from serplatform.models.layers.onnx_lstm import lstm_operators
 from serplatform.models.layers.words import (
+    BatchWords,
     WordEmbedding,
     WordPooling,
     WordSegments,
@@ -30,6 +40,9 @@ from serplatform.models.layers.words import (
 )
 
 Convolution = Literal["linear", "relu", "norm_relu"]
+
+#: words that a word's class is of, it in their middle
+LOCAL_WORDS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,6 +170,8 @@ class Fgcme(SerModel):
             relu=convolution != "linear",
         )
         self.ctc = CtcWordAlignment(audio_dim, max_words) if alignment == "ctc" else None
+        if self.ctc is not None:
+            self.no_steps = "alignment=ctc gives words no times"
         self.embedding = embedding
         self.text_projection = nn.Linear(embedding.embedding_dim, text_dim, bias=False)
         self.excitement = CrossExcitement(audio_dim, text_dim, excite, residual)
@@ -173,26 +188,8 @@ class Fgcme(SerModel):
         of each frame each word has.
         """
         words = batch_words(batch)
-        frames = self._convolve(batch.frames, batch.lengths)  # X̂^a, (B, T, C)
-        maps: dict[str, Tensor] = {}
-        alignment_losses = None
-        if self.ctc is None:
-            segments = WordSegments.of(words, batch.lengths, frames.shape[1])
-            audio = pool_words(frames, segments, self.pooling)  # Z^a, (B, L, A)
-        else:
-            weights, log_weights = self.ctc(frames, batch.lengths, words.ids.shape[1])
-            weights = weights * words.valid.unsqueeze(2)  # in the place of A, (B, L, T)
-            audio = torch.bmm(weights, frames)  # Z^a, (B, L, A)
-            if criterion is not None:
-                alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
-            maps["alignment"] = weights
-        text = self.text_projection(self.embedding(words.ids, words.vectors))  # Z^s, (B, L, S)
-        audio, text = self.excitement(audio, text)  # Z̄^a and Z̄^s
-        steps = self.dropout(torch.cat([audio, text], dim=2))  # g, (B, L, A + S)
-        hidden = self.encoder(steps, words.counts)  # h, (B, L, 2H)
-        hidden = hidden.masked_fill(~words.valid.unsqueeze(2), -torch.inf)
-        utterance, winner = hidden.max(dim=1)  # h*, (B, 2H)
-        logits = self.classifier(self.hidden(self.dropout(utterance)).relu())  # Eq. (1), (B, K)
+        hidden, maps, alignment_losses = self._encode(batch, words, criterion is not None)
+        logits, winner = self._classify(hidden, words.valid)
         output = ModelOutput.of(logits, **maps)
         if criterion is None:
             wins = torch.zeros_like(words.ids).scatter_add(1, winner, torch.ones_like(winner))
@@ -204,6 +201,49 @@ class Fgcme(SerModel):
             losses = criterion(logits, batch.labels)  # Eq. (2)
             output.losses = losses + self.ctc_weight * alignment_losses
         return output
+
+    def framewise(self, batch: Batch) -> Framewise | None:
+        """The class were the :data:`LOCAL_WORDS` around a word all words (ours).
+
+        The maximum is taken over their LSTM outputs alone, which know the words around them.
+        None where the alignment is predicted, as it gives words weights and no times.
+        """
+        if self.ctc is not None:
+            return None
+        words = batch_words(batch)
+        hidden, _, _ = self._encode(batch, words, training=False)
+        around = LocalWindows.of(words.counts, hop=1, size=LOCAL_WORDS)
+        logits, _ = self._classify(around.gather(hidden), around.valid)
+        found = around.by_step(logits.log_softmax(dim=-1))
+        return Framewise(found, around.steps, words.frames(batch.lengths), words=True)
+
+    def _encode(
+        self, batch: Batch, words: BatchWords, training: bool
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """(B, L, 2H) outputs of words, maps, and in training the predicted alignment's losses."""
+        frames = self._convolve(batch.frames, batch.lengths)  # X̂^a, (B, T, C)
+        maps: dict[str, Tensor] = {}
+        alignment_losses = None
+        if self.ctc is None:
+            segments = WordSegments.of(words, batch.lengths, frames.shape[1])
+            audio = pool_words(frames, segments, self.pooling)  # Z^a, (B, L, A)
+        else:
+            weights, log_weights = self.ctc(frames, batch.lengths, words.ids.shape[1])
+            weights = weights * words.valid.unsqueeze(2)  # in the place of A, (B, L, T)
+            audio = torch.bmm(weights, frames)  # Z^a, (B, L, A)
+            if training:
+                alignment_losses = self.ctc.losses(log_weights, batch.lengths, words.counts)  # (B,)
+            maps["alignment"] = weights
+        text = self.text_projection(self.embedding(words.ids, words.vectors))  # Z^s, (B, L, S)
+        audio, text = self.excitement(audio, text)  # Z̄^a and Z̄^s
+        steps = self.dropout(torch.cat([audio, text], dim=2))  # g, (B, L, A + S)
+        return self.encoder(steps, words.counts), maps, alignment_losses  # h
+
+    def _classify(self, hidden: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, 2H) words, of which some are valid, to (B, K) and the (B, 2H) words of maxima."""
+        hidden = hidden.masked_fill(~valid.unsqueeze(2), -torch.inf)
+        utterance, winner = hidden.max(dim=1)  # h*, (B, 2H)
+        return self.classifier(self.hidden(self.dropout(utterance)).relu()), winner  # Eq. (1)
 
     def _convolve(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, D) frames to (B, T, C), zero on padding."""

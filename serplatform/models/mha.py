@@ -17,10 +17,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, architecture, setting
+from serplatform.models import ModelOutput, architecture, setting
 from serplatform.models.layers.bilstm import BlstmConfig
 from serplatform.models.layers.pooling import dot_attention, last_outputs
-from serplatform.models.layers.text_audio import TextAudioModel
+from serplatform.models.layers.text_audio import Encoded, TextAudioModel
 from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig
 
 
@@ -86,20 +86,18 @@ class Mha(TextAudioModel):
         self.classified = 2 if vectors == "last_two" else num_hops + 1
         self.classifier = nn.Linear(self.classified * 2 * hidden_dim, num_classes)
 
-    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
-        """Classify a padded batch.
+    def classify(self, encoded: Encoded) -> ModelOutput:
+        """Hop between the modalities of encoded utterances.
 
         ``attention["hop1_words"]``, (B, L), ``attention["hop2_frames"]``, (B, T), … each sum
         to 1.
         """
-        audio, text, valid, words = self.encode(batch)  # (B, T, 2H), (B, L, 2H)
-        vectors = [last_outputs(audio, batch.lengths)]  # v_0, (B, 2H)
+        words, frames = (encoded.text, encoded.valid_words), (encoded.audio, encoded.valid)
+        vectors = [last_outputs(encoded.audio, encoded.lengths)]  # v_0, (B, 2H)
         maps: dict[str, Tensor] = {}
         for hop in range(1, self.num_hops + 1):
-            name, steps, where = (
-                ("words", text, words.valid) if hop % 2 else ("frames", audio, valid)
-            )
-            vector, weights = dot_attention(vectors[-1], steps, where)
+            name, asked = ("words", words) if hop % 2 else ("frames", frames)
+            vector, weights = dot_attention(vectors[-1], *asked)
             vectors.append(vector)
             maps[f"hop{hop}_{name}"] = weights
         logits = self.classifier(

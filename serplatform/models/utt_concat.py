@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from serplatform.models import Batch, Criterion, ModelOutput, architecture, setting
+from serplatform.models import ModelOutput, architecture, setting
 from serplatform.models.layers.bilstm import BlstmConfig
 from serplatform.models.layers.pooling import PoolingKind, UtterancePooling
-from serplatform.models.layers.text_audio import TextAudioModel
+from serplatform.models.layers.text_audio import Encoded, TextAudioModel
 from serplatform.models.layers.words import WordEmbedding, WordVectorsConfig
 
 
@@ -70,15 +70,14 @@ class UttConcat(TextAudioModel):
         self.text_pooling = UtterancePooling(2 * hidden_dim, pooling)
         self.classifier = nn.Linear(4 * hidden_dim, num_classes)
 
-    def forward(self, batch: Batch, criterion: Criterion | None = None) -> ModelOutput:
-        """Classify a padded batch.
+    def classify(self, encoded: Encoded) -> ModelOutput:
+        """Pool and classify encoded utterances.
 
         With ``pooling`` "attention", ``attention["frames"]`` is (B, T) and
         ``attention["words"]`` (B, L); each sums to 1.
         """
-        audio, text, valid, words = self.encode(batch)  # (B, T, 2H), (B, L, 2H)
-        audio, frame_weights = self.audio_pooling(audio, batch.lengths, valid)  # (B, 2H)
-        text, word_weights = self.text_pooling(text, words.counts, words.valid)  # (B, 2H)
+        audio, frame_weights = self.audio_pooling(encoded.audio, encoded.lengths, encoded.valid)
+        text, word_weights = self.text_pooling(encoded.text, encoded.counts, encoded.valid_words)
         utterance = torch.cat([audio, text], dim=1)  # (B, 4H)
         logits = self.classifier(self.dropout(utterance))  # (B, K)
         return ModelOutput.of(logits, frames=frame_weights, words=word_weights)

@@ -195,7 +195,7 @@ class Vrnn(SerModel):
         """The class at each window, of all windows up to it: Algorithm 1, line 6."""
         _, _, decoded = self._run(batch)
         logits = self.classifier(self.dropout(decoded)).transpose(0, 1)  # (B, T, K)
-        return Framewise.of_frames(logits, batch.lengths, running=True)
+        return Framewise.of_frames(logits, batch.lengths)
 
     def generate(self, batch: Batch) -> Generation:
         """Windows after the first as predicted from those before: Algorithm 2, lines 5 and 6."""

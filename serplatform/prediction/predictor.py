@@ -28,6 +28,7 @@ from serplatform.inputs.new_audio import ExtractedClip, SpeakerMoments, new_audi
 from serplatform.inputs.pipeline import InputPipeline
 from serplatform.inputs.selection import spec_parts
 from serplatform.inputs.words import Words
+from serplatform.models.front import architecture_module
 from serplatform.prediction.steps import Steps, gives_steps, model_steps, on_one_grid
 from serplatform.prediction.system import PredictionSystem
 from serplatform.training.bundle import LoadedModel, load_model
@@ -91,11 +92,15 @@ class Predictor:
 
     @property
     def without_steps(self) -> list[str]:
-        """Architectures of the models that say nothing of the time inside an utterance."""
-        members = [member for fold in self.system.folds for member in fold.members]
-        return sorted(
-            {m.architecture for m in members if not gives_steps(self._models[m.directory])}
-        )
+        """Architectures of the models that say nothing of the time inside an utterance, and why
+        where others of the same architecture do."""
+        found = set()
+        for member in (member for fold in self.system.folds for member in fold.members):
+            loaded = self._models[member.directory]
+            if not gives_steps(loaded):
+                why = architecture_module(loaded.model).no_steps
+                found.add(f"{member.architecture} ({why})" if why else member.architecture)
+        return sorted(found)
 
     @property
     def encoders(self) -> list[str]:

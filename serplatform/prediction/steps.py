@@ -10,9 +10,10 @@ Shapes: S steps of a clip, T frames, K classes, P points in time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from serplatform.arrays import DoubleArray
 from serplatform.features.base import WHOLE_UTTERANCE
@@ -34,8 +35,8 @@ class Steps:
     Attributes:
         start: (S,) seconds from the start of the clip; ``end`` too. Steps may overlap.
         posteriors: (S, K), rows sum to 1.
-        attention: (S,) on its frames on average, in multiples of even attention; None where the
-            model has none over frames.
+        attention: (S,) on its frames on average, or on its word, in multiples of even attention;
+            None where the model has none over frames, or words.
     """
 
     start: DoubleArray
@@ -65,7 +66,7 @@ def gives_steps(loaded: LoadedModel) -> bool:
     inner = model.model if isinstance(model, FrontedModel) else model
     summed_up = pipeline.selection.frame_shift >= WHOLE_UTTERANCE
     in_time = not summed_up and pipeline.step(Pooling) is None
-    return in_time and type(inner).framewise is not SerModel.framewise
+    return in_time and type(inner).framewise is not SerModel.framewise and not inner.no_steps
 
 
 def model_steps(model: SerModel, batch: Batch, *, first: int, shift: float, length: float) -> Steps:
@@ -80,17 +81,11 @@ def model_steps(model: SerModel, batch: Batch, *, first: int, shift: float, leng
     """
     found = model.framewise(batch)
     assert found is not None  # noqa: S101 - for the type checker
-    number, frames = int(found.lengths[0]), int(batch.lengths[0])
+    number = int(found.lengths[0])
     spans = found.spans[0, :number].cpu().numpy()  # (S, 2)
-    maps = model(batch).attention
-    over_frames = [
-        values[0, :frames].double().abs().cpu().numpy()
-        for name, values in maps.items()
-        if values.shape == batch.frames.shape[:2] and "words" not in name
-    ]
-    attention = None
-    if over_frames and (total := over_frames[-1].sum()) > 0:  # of the last layer
-        sums = np.append(0.0, np.cumsum(over_frames[-1] * (frames / total)))
+    attention = _attention(model(batch).attention, batch, number if found.words else None)
+    if attention is not None and not found.words:
+        sums = np.append(0.0, np.cumsum(attention))
         attention = (sums[spans[:, 1]] - sums[spans[:, 0]]) / (spans[:, 1] - spans[:, 0])
     return Steps(
         start=(first + spans[:, 0]) * shift,
@@ -98,6 +93,25 @@ def model_steps(model: SerModel, batch: Batch, *, first: int, shift: float, leng
         posteriors=found.log_posteriors[0, :number].double().softmax(dim=1).cpu().numpy(),
         attention=attention,
     )
+
+
+def _attention(
+    maps: Mapping[str, Tensor], batch: Batch, num_words: int | None
+) -> DoubleArray | None:
+    """(T,) of the last layer on the frames of a batch of one, or (L,) on so many words; 1 is even.
+
+    Of an alignment it is what all words together give to a frame.
+    """
+    found: list[Tensor] = []
+    for name, values in maps.items():
+        own = values.sum(dim=1) if name == "alignment" else values
+        if num_words is not None and "words" in name:
+            found.append(own[0, :num_words])
+        elif num_words is None and "words" not in name and own.shape == batch.frames.shape[:2]:
+            found.append(own[0, : int(batch.lengths[0])])
+    if not found or not (total := float(found[-1].double().abs().sum())):
+        return None
+    return np.asarray(found[-1].double().abs().cpu().numpy() * (len(found[-1]) / total))
 
 
 def on_one_grid(found: Sequence[Steps]) -> list[Steps]:

@@ -19,7 +19,9 @@ from serplatform.api.classify import Classification
 from serplatform.cli.main import run
 from serplatform.corpora.audio import read_audio, speech_bounds
 from serplatform.errors import BadInputError
+from serplatform.models import can
 from serplatform.models.base import Framewise
+from serplatform.models.layers import text_audio
 from serplatform.prediction.open import open_system
 from serplatform.prediction.predict import predict
 from serplatform.prediction.predictor import Predictor
@@ -28,6 +30,7 @@ from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.prediction.steps import Steps, on_one_grid, smoothed
 from serplatform.prediction.track import TrackedRows, cut_segments
 from serplatform.prediction.track_files import check_segments_file, textgrid, write_segments
+from tests.support.audio_run import make_audio_run
 
 CLASSES = ("angry", "neutral", 'half "sad"')
 
@@ -219,3 +222,35 @@ def test_models_without_steps_take_windows_and_say_so(audio_run, tmp_path, capsy
     assert [(row.part, row.start) for row in rows[:2]] == [("window", 0.0), ("window", 0.5)]
     assert rows[-1].part == "whole"
     assert "csa gives no class inside a recording" in capsys.readouterr().err
+
+
+def test_systems_that_read_words_give_steps_and_of_all_around_the_whole(tmp_path, monkeypatch):
+    small = {"training.max_epochs": 1, "model.hidden_dim": 4, "model.embedding_dim": 5}
+    aligned = {"model.alignment": "ctc"}
+    trials = [("can", small), ("attn_fusion", small), ("fgcme", {**small, **aligned})]
+    made = make_audio_run(tmp_path, trials=trials)
+    path = two_sounds(tmp_path / "two.wav")
+    sources, _ = find_recordings([str(path)], [], Counter())
+    words = mock.Mock(counts=Counter(), notes=list)
+    words.words = lambda *_: ((), "a word and another one")
+    numbers = []
+    for trial in (0, 1):
+        predictor = Predictor(open_system(made.run, trial))
+        assert not predictor.without_steps
+        *near, whole = predict(predictor, sources, PredictionTally(), track=True, words=words)
+        with monkeypatch.context() as changed:
+            changed.setattr(can, "LOCAL_WORDS", 99)
+            changed.setattr(text_audio, "LOCAL_FRAMES", 9999)
+            *steps, again = predict(predictor, sources, PredictionTally(), track=True, words=words)
+        np.testing.assert_array_equal(again.posteriors, whole.posteriors)
+        numbers.append((len(near), len(steps)))
+        for row in steps:
+            assert row.part == "step"
+            np.testing.assert_allclose(row.posteriors, whole.posteriors, atol=1e-6)
+        gaps = [np.abs(row.posteriors - whole.posteriors).max() for row in near]
+        assert max(gaps) > 1e-5
+        assert near[0].start == pytest.approx(0.0, abs=0.02)
+        assert near[-1].end == pytest.approx(4.0, abs=0.02)
+    assert numbers == [(5, 5), (40, 40)]  # a word each, and 0.1 s each
+    lacking = Predictor(open_system(made.run, 2)).without_steps
+    assert lacking == ["fgcme (alignment=ctc gives words no times)"]

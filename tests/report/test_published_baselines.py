@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from serplatform.report.data import EvaluatedSystem, NoDataError, ReportData
+from serplatform.report.drawing.panel import page_picture
 from serplatform.report.figures.base import Palette
 from serplatform.report.figures.other_results import OtherResults
 from serplatform.report.load import Posteriors
@@ -117,6 +118,12 @@ def test_figure_counts_and_lists_every_number(page: Callable[..., ReportData]) -
     figure = OtherResults()
     drawing = figure.draw(figure.compute(page()), Palette(architectures=()))
     assert len(drawing.panels) == 2
+    for number, panel in enumerate(drawing.panels):
+        _, drawn = page_picture(panel, 640, f"other-{number}")
+        points = [title for titles in drawn.titles.values() for title in titles]
+        others = figure.compute(page())[number].others
+        assert len(others) > 1
+        assert all(any(one.system in title for title in points) for one in others)
     rows = drawing.tables[0].rows
     assert [r[2] for r in rows if r[0] == "accuracy"][1:] == [0.651, 0.608, 0.551, 0.48]
     assert sum(r[5] == "this page" for r in rows) == 2

@@ -157,6 +157,17 @@ class BatchWords:
     valid: Tensor
     vectors: Tensor | None = None
 
+    def frames(self, lengths: Tensor) -> Tensor:
+        """(B, L, 2) int64 spans inside utterances of (B,) lengths.
+
+        What a span has outside its utterance is left out; a span without a frame inside gets
+        the frame of its utterance that is nearest to its start.
+        """
+        limit = lengths.unsqueeze(1)
+        first = torch.minimum(self.spans[..., 0].clamp(min=0), limit - 1)
+        last = torch.maximum(torch.minimum(self.spans[..., 1], limit), first + 1)
+        return torch.stack([first, last], dim=2)
+
 
 def batch_words(batch: Batch) -> BatchWords:
     """Take the words out of a batch.
@@ -216,8 +227,7 @@ class WordSegments:
     def of(cls, words: BatchWords, lengths: Tensor, num_frames: int) -> WordSegments:
         """Find the segments of a batch whose utterances have (B,) lengths of T frames at most.
 
-        What a span has outside its utterance is left out; a span without a frame inside gets
-        the frame of its utterance that is nearest to its start.
+        Of the frames that :meth:`.BatchWords.frames` gives each word.
 
         Example:
             >>> from serplatform.models.base import Batch
@@ -235,10 +245,7 @@ class WordSegments:
         else:
             place = words.valid.flatten().nonzero().squeeze(1)
         row = torch.div(place, words.valid.shape[1], rounding_mode="floor")  # (W,)
-        span = words.spans.flatten(0, 1)[place]  # (W, 2)
-        length = lengths[row]
-        first = torch.minimum(span[:, 0].clamp(min=0), length - 1)
-        last = torch.maximum(torch.minimum(span[:, 1], length), first + 1)
+        first, last = words.frames(lengths).flatten(0, 1)[place].unbind(dim=1)  # (W,) each
         return cls(place, row * num_frames + first, last - first, words.valid)
 
     def frames(self, values: Tensor) -> Tensor:

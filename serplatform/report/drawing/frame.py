@@ -18,7 +18,7 @@ from serplatform.report.figures.base import Panel, Spec
 Axes = Any
 
 SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "cross": "P"}
-SYMBOLS |= {"star": "*", "x": "X", "x-thin": "x", "pentagon": "p"}
+SYMBOLS |= {"star": "*", "x": "X", "x-thin": "x", "pentagon": "p", "line-ns": "|"}
 DASHES: dict[str, Any] = {"solid": "-", "dash": (0, (5, 3)), "dot": (0, (1.2, 2))}
 DASHES |= {"dashdot": (0, (5, 2, 1.2, 2)), "longdash": (0, (9, 3))}
 DASHES |= {"longdashdot": (0, (9, 2, 1.2, 2))}

@@ -105,7 +105,7 @@ def _panel(one: ComparedMetric, title: str, palette: Palette) -> Panel:
             "others",
             [100 * r.value for r in one.others],
             [len(one.ours) + i for i in range(len(one.others))],
-            charts.marker("@ink", "line-ns-open", 15, edge=3),
+            charts.marker("@ink", "line-ns", 15, edge=3),
             texts=[f"{r.system}<br>{qualities(r)}" for r in one.others],
             hover="%{text}<br>%{x:.1f} %<extra></extra>",
         )
