@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.console import format_duration, percent, say
@@ -167,7 +168,9 @@ def describe(values: dict[str, Any]) -> str:
         "emotion      " + _listed(values["by_emotion"]),
         "gender       " + _listed(values["by_gender"]),
     ]
-    if len(speakers) <= _SPEAKERS:
+    if set(speakers) == {NO_SPEAKER}:
+        lines.append("speaker      not named")
+    elif len(speakers) <= _SPEAKERS:
         lines.append("speaker      " + _listed(speakers))
     else:
         low, high = min(speakers.values()), max(speakers.values())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serplatform import stopping
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.cli.options import Address, AsJson, parse_map
 from serplatform.cli.output import result
 from serplatform.console import format_duration, say
 from serplatform.corpora.base import READ_AS
-from serplatform.corpora.validate import NO_SPEAKER
 from serplatform.errors import BadInputError
 from serplatform.features.names import split_features, split_speed
 from serplatform.report.wording import plural
