@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.cli.options import AsJson
 from serplatform.cli.output import result
 from serplatform.console import format_duration, percent, say
@@ -154,6 +153,8 @@ def _folds(dataset: Dataset, name: str, *, given: bool) -> dict[str, Any]:
 
 def describe(values: dict[str, Any]) -> str:
     """A dataset's summary, for people."""
+    from serplatform.artifacts.dataset import NO_SPEAKER
+
     seconds = values["seconds"]
     speakers = values["by_speaker"]
     synthetic = ", synthetic speech" if values["synthetic"] else ""
