@@ -51,6 +51,8 @@ UTTERANCE_SCHEMA = pa.schema(
     ]
 )
 
+#: speaker of every utterance where a corpus names none
+NO_SPEAKER = "unknown"
 #: Column of joined datasets: which of them a row is from.
 SOURCE_COLUMN = "source_dataset"
 

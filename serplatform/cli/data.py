@@ -153,6 +153,8 @@ def _folds(dataset: Dataset, name: str, *, given: bool) -> dict[str, Any]:
 
 def describe(values: dict[str, Any]) -> str:
     """A dataset's summary, for people."""
+    from serplatform.artifacts.dataset import NO_SPEAKER
+
     seconds = values["seconds"]
     speakers = values["by_speaker"]
     synthetic = ", synthetic speech" if values["synthetic"] else ""
@@ -167,7 +169,9 @@ def describe(values: dict[str, Any]) -> str:
         "emotion      " + _listed(values["by_emotion"]),
         "gender       " + _listed(values["by_gender"]),
     ]
-    if len(speakers) <= _SPEAKERS:
+    if set(speakers) == {NO_SPEAKER}:
+        lines.append("speaker      not named")
+    elif len(speakers) <= _SPEAKERS:
         lines.append("speaker      " + _listed(speakers))
     else:
         low, high = min(speakers.values()), max(speakers.values())

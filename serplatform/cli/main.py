@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -154,7 +154,7 @@ def _run(arguments: list[str] | None) -> int:
 
 def _say_what_is_missing(error: TyperException, words: Sequence[str]) -> None:
     """Say what a missing argument or option is for, and the command with the option."""
-    parameter = getattr(error, "param", None)
+    parameter: Any = getattr(error, "param", None)
     names = getattr(parameter, "opts", ())
     about = getattr(parameter, "help", None)
     if type(error).__name__ != "MissingParameter" or not names or not about:

@@ -13,10 +13,8 @@ from serplatform.cli.options import Address, AsJson, parse_map
 from serplatform.cli.output import result
 from serplatform.console import format_duration, say
 from serplatform.corpora.base import READ_AS
-from serplatform.corpora.validate import NO_SPEAKER
 from serplatform.errors import BadInputError
 from serplatform.features.names import split_features, split_speed
-from serplatform.report.wording import plural
 
 if TYPE_CHECKING:
     from serplatform.distributed.prepare import PrepareSummary
@@ -184,6 +182,9 @@ def command(
 
 def describe(summary: PrepareSummary) -> str:
     """What was prepared, for people."""
+    from serplatform.artifacts.dataset import NO_SPEAKER
+    from serplatform.report.wording import plural
+
     meta = summary.meta
     counts = meta["counts"]
     named = set(counts.get("by_speaker", ())) != {NO_SPEAKER}

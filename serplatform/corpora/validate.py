@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.corpora.base import Manifest, RejectedUtterance, Utterance
 from serplatform.errors import BadInputError
 from serplatform.labels import (
@@ -23,8 +24,6 @@ from serplatform.labels import (
 
 #: utterances that a label foreign to the vocabulary needs to count as a class of its own
 MIN_FOREIGN = 5
-#: speaker of every utterance where a corpus names none
-NO_SPEAKER = "unknown"
 
 
 def validate(

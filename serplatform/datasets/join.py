@@ -46,7 +46,7 @@ from serplatform.datasets.joined_rows import (
     people,
 )
 from serplatform.environment import versions
-from serplatform.errors import BadInputError
+from serplatform.errors import BadInputError, unknown_name
 from serplatform.features.names import file_stem
 from serplatform.labels import canonical_emotion, class_order
 from serplatform.storage.cache import cache_folder
@@ -89,10 +89,10 @@ def joined(
         JoinedPart(name=name, dataset=dataset, labels=_labels(dataset, label_map or {}))
         for name, dataset in zip(names, datasets, strict=True)
     ]
-    if unknown := set(label_map or {}) - {
-        label for dataset in datasets for label in dataset.class_counts()
-    }:
-        raise BadInputError(f"--map names labels that no dataset has: {', '.join(sorted(unknown))}")
+    known = {label for dataset in datasets for label in dataset.class_counts()}
+    if unknown := sorted(set(label_map or {}) - known):
+        faults = [unknown_name("label", label, known) for label in unknown]
+        raise BadInputError("--map names labels that no dataset has:", faults)
     key = digest([names, prints, dict(label_map or {}), speakers_differ])
     place = cache_folder() / f"joined-{key[:12]}" if out is None else Path(out)
     if (place / "dataset.json").is_file() and Dataset.open(place).fingerprint == key:

@@ -217,7 +217,7 @@ def read_library(runs: Sequence[str | Path]) -> Library:
     if not candidates:
         raise BadInputError(
             f"{', '.join(map(str, paths))}: no finished trial, so there is nothing to combine; "
-            "continue the search with --resume"
+            f"go on with\n  serplatform search --resume --out {paths[0]}"
         )
     parts: tuple[Part, ...] = ("dev",) if sealed else ("dev", "test")
     reference = _check_rows(tables, [c.fold for c in candidates], plan, parts)

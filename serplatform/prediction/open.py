@@ -93,7 +93,10 @@ def choose_trial(directory: RunDirectory, run: RunDescription, trial: int | None
     records = directory.records()
     complete = {n: r for n, r in records.items() if r["state"] == "complete"}
     if not complete:
-        raise BadInputError(f"{directory}: no trial is complete, so there is no model to use")
+        raise BadInputError(
+            f"{directory}: no trial is complete, so there is no model to use; go on with\n"
+            f"  serplatform search --resume --out {directory}"
+        )
     if trial is not None:
         if trial in complete:
             return complete[trial]

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import IntArray
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.artifacts.files import SCHEMA_VERSION, read_json, write_json
 from serplatform.artifacts.records import checked
 from serplatform.artifacts.run import FoldFile
@@ -136,6 +137,11 @@ def _sharing_notes(selection: Selection, folds: Sequence[Parts]) -> list[str]:
         tested += len(test)
     if not shared:
         return []
+    if set(selection.speakers) == {NO_SPEAKER}:
+        return [
+            "SPEAKERS ARE SHARED: no speaker is named, so the same people may be in the training "
+            "and in the test part of a fold, and the results do not hold for new speakers."
+        ]
     return [
         f"SPEAKERS ARE SHARED: {shared / tested:.0%} of the test speakers (mean over "
         f"{len(folds)} fold(s)) are also in the training part, so the results do not hold for new "

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
 from serplatform.artifacts.run import dev_tests_elsewhere
 from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
@@ -57,13 +58,13 @@ class SystemComparison:
         if p is None or p >= 0.05:
             verb = "is not shown to differ from"
         if p is not None and low is not None and high is not None:
-            told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}"
+            told = f"95 % interval {points(low)} to {points(high)}, {p_value(p)}; over "
+            told += plural(self.speakers, "speaker")
         gained = ""
         if self.against == "mean" and not verb.startswith("is better"):
             gained = " Choosing members and weights shows no gain over the plain mean."
         return (
-            f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR "
-            f"({told}; over {plural(self.speakers, 'speaker')}).{gained}"
+            f"The {names[0]} {verb} the {names[1]}: {points(value)} points of UAR ({told}).{gained}"
         )
 
 
@@ -219,8 +220,14 @@ def _caveats(report: ReportData) -> Iterator[str]:
             "say nothing about new speakers."
         )
     if report.systems:
-        count = len(set(report.systems[0].test.speaker_ids))
-        if count < FEW_SPEAKERS:
+        named = set(report.systems[0].test.speaker_ids.tolist())
+        count = len(named)
+        if named == {NO_SPEAKER}:
+            yield (
+                "No speaker is named: all clips count as those of one speaker, so there are no "
+                "intervals and no tests, and new speakers may give very different numbers."
+            )
+        elif count < FEW_SPEAKERS:
             speakers = plural(count, "test speaker")
             yield f"Only {speakers}: other speakers may give different numbers."
     yield from (n for n in report.plan.get("notes") or () if any(copy in n for copy in _COPIES))

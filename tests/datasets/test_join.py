@@ -86,7 +86,8 @@ def test_a_search_maps_labels_as_join_does(
     assert Path(asked) == joined(parts, label_map={"sad": "", "angry": "happy"})
     wrong = ["search", "lda", "--data", names[0], "--data", names[1], "--map", "joy=happy"]
     assert command([*wrong, "--out", str(tmp_path / "run")]) == 2
-    assert "--map names labels that no dataset has: joy" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Unknown label 'joy'; known: angry, neutral, sad." in told
     assert command(["search", "lda", "--data", names[0], "--map", "sad="]) == 2
     assert "give --data twice or more" in capsys.readouterr().err
 

@@ -233,7 +233,9 @@ def test_what_was_fitted_on_is_stated(built: tuple[Path, dict[str, Any]]) -> Non
     assert [f["fitted_on"] for f in content["folds"]] == [
         {"part": "dev", "rows": 32, "speakers": 2}
     ] * 3
-    assert any("the dev rows also stopped it early" in note for note in content["notes"])
+    assert any(
+        "its dev rows also decided when training stopped" in note for note in content["notes"]
+    )
 
 
 def test_solo_metrics_are_the_public_ones() -> None:

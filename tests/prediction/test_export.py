@@ -193,7 +193,7 @@ def test_the_card_tells_data_protocol_metrics_and_limits(bundle):
         "| utterances | 24 |",
         "speaker-kfold:2, 2 folds; no speaker is in two parts",
         content["description"]["protocol"]["folds_hash"],
-        "that mean was not measured",
+        "This mean could not be measured",
         "## Limits",
     ):
         assert expected in card
@@ -221,7 +221,7 @@ def test_the_card_of_a_trial_says_what_chose_it_and_why_the_ece_has_no_interval(
 ):
     content = export(audio_run.run, tmp_path / "b", trial=0)
     card = (tmp_path / "b" / "README.md").read_text()
-    assert "but the mean holds dev rows that test in other folds" in card
+    assert "the mean over folds includes dev rows that are test rows of other folds" in card
     assert "Nothing was chosen on test rows" not in card
     ece = content["description"]["metrics"]["ece"]
     assert f"| {ece['value']:.3f} | none |" in card
@@ -234,7 +234,7 @@ def test_synthetic_speech_and_shared_speakers_are_said_loudly(bundle):
     content["description"]["protocol"]["speaker_independent"] = False
     card = model_card(content)
     assert "> **Synthetic data.**" in card
-    assert "must not be used on them" in card
+    assert "must not be used on their speech" in card
     assert "**speakers are shared between parts**" in card
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.errors import BadInputError, LeakError
 from serplatform.protocols.base import PARTS, PROTOCOLS, SplitScheme
 from serplatform.protocols.plan import build_plan, check_plan, make_plan, plan_hash
@@ -151,6 +152,14 @@ def test_random_protocol_says_that_speakers_are_shared():
     plan = make_plan(utterances, "random-kfold:5")
     assert plan.notes[0].startswith("SPEAKERS ARE SHARED: 100% of the test speakers")
     assert not any("SHARED" in note for note in make_plan(utterances, "loso").notes)
+    nobody = utterances.set_column(
+        utterances.column_names.index("speaker_id"), "speaker_id", [[NO_SPEAKER] * len(utterances)]
+    )
+    assert (
+        make_plan(nobody, "random-kfold:5")
+        .notes[0]
+        .startswith("SPEAKERS ARE SHARED: no speaker is named")
+    )
 
 
 def test_grouped_recordings_are_counted_in_the_notes():

@@ -8,13 +8,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.artifacts.files import read_json, write_json
 from serplatform.artifacts.trial import ranked
 from serplatform.ensembles.build import build_ensemble
 from serplatform.prediction.open import choose_trial
-from serplatform.report.answer import read_answer
+from serplatform.report.answer import find_answer, read_answer
 from serplatform.report.build import build_report
 from serplatform.report.data import build_report_data
 from serplatform.report.leaderboard import first_shown, rank_trials
@@ -55,6 +57,17 @@ def test_every_trial_has_the_interval_that_it_has_alone(run: Path) -> None:
         alone = metric_intervals(test.truth, test.values, test.speaker_ids.tolist())["uar"]
         assert row.test is not None
         assert row.test.ends() == pytest.approx(alone.ends(), abs=1e-12)
+
+
+def test_clips_without_a_named_speaker_are_not_said_to_be_of_one(run: Path) -> None:
+    report = build_report_data(load_source(run))
+    system = report.systems[0]
+    nobody = np.full(len(system.test.truth), NO_SPEAKER)
+    test = dataclasses.replace(system.test, speaker_ids=nobody)
+    systems = (dataclasses.replace(system, test=test), *report.systems[1:])
+    caveats = find_answer(dataclasses.replace(report, systems=systems)).caveats
+    assert any(text.startswith("No speaker is named") for text in caveats)
+    assert not any("test speaker:" in text for text in caveats)
 
 
 def test_a_trial_without_posteriors_keeps_its_rank(run: Path) -> None:
