@@ -122,7 +122,7 @@ def main() -> None:
         "date": now(),
         "command": shlex.join(["python", "benchmarks/moma_depth.py", *sys.argv[1:]]),
         "searches": commands,
-        "commits": sorted({run["versions"]["commit"] for run in runs}),
+        "commits": sorted({str(run["versions"]["commit"]) for run in runs}),
         "part": "dev",
         "protocol": runs[0]["protocol"]["name"],
         "folds_hash": runs[0]["folds_hash"],

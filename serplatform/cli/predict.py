@@ -47,8 +47,8 @@ def command(
         bool,
         typer.Option(
             "--track",
-            help="Emotion over time: a row for each chunk (csa) or frame inside a recording, then "
-            "the whole; by sliding windows where a model has neither.",
+            help="Emotion over time: a row for each chunk (csa), word (can, fgcme) or frame inside "
+            "a recording, then the whole; by sliding windows where a model has none.",
         ),
     ] = False,
     smooth: Annotated[

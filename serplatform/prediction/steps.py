@@ -1,8 +1,8 @@
 """Emotion over time inside a recording: what models say of each step, in seconds.
 
 After Jalal, Milner and Hain, Interspeech 2020 (CSA), who classify short overlapping chunks and
-average their log posteriors. What a step is, a model's ``framewise`` says: a chunk (csa) or a
-frame (attention-pooled models, vrnn). What becomes of steps in seconds is ours.
+average their log posteriors. What a step is, a model's ``framewise`` says: a chunk (csa), a word
+(can, fgcme) or frames (attention-pooled models, vrnn). What becomes of steps in seconds is ours.
 
 Shapes: S steps of a clip, T frames, K classes, P points in time.
 """
