@@ -91,23 +91,24 @@ def kill_workers():
                 process.kill()
 
 
-def test_a_killed_driver_has_recorded_the_time_it_spent(begin, monkeypatch):
+def test_a_search_is_whole_extends_and_is_never_repeated(begin, monkeypatch):
     monkeypatch.setattr("serplatform.distributed.tune.adapters.RECORD_INTERVAL", 0.0)
     run = begin()
     seen = []
-    events = Events()
-    events.trial_ended = lambda record: seen.append(reopen_run(run.directory.path).description)
-    search(run, limits(2, seconds=300), events)
-    first, second = (description["seconds"] for description in seen)
-    assert 0 < first <= second <= reopen_run(run.directory.path).description["seconds"]
-    assert [description["status"] for description in seen] == ["running", "running"]
 
+    class Looking(Events):
+        def trial_ended(self, record):
+            super().trial_ended(record)
+            seen.append(reopen_run(run.directory.path).description)
 
-def test_a_search_is_whole_extends_and_is_never_repeated(begin):
-    run = begin()
-    events = Events()
-    outcome = search(run, limits(3), events)
+    events = Looking()
+    outcome = search(run, limits(3, seconds=300), events)
     assert outcome.status == "complete"
+    # a driver that is killed has recorded the time that it spent
+    assert [description["status"] for description in seen] == 3 * ["running"]
+    spent = [description["seconds"] for description in seen]
+    assert 0 < spent[0] <= spent[1] <= spent[2]
+    assert spent[2] <= reopen_run(run.directory.path).description["seconds"]
     assert run_faults(run.directory.path, ended=True) == []
     assert sorted(events.started) == [0, 1, 2]
     assert sorted(number for number, _ in events.ended) == [0, 1, 2]
