@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import functools
 import re
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def trees() -> dict[str, ast.Module]:
     found = {module(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
     assert len(found) > 200

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "ray", "pandas", "pyarrow", "numpy", "optuna", "typer", "rich"]
 SMALL = {"utterances": 48, "speakers": 6}
 SETTINGS = {"training.max_epochs": 2}
+CSA = {**SETTINGS, "model.channels": 4}
 
 
 def python(text: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -101,7 +102,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> dict[s
         "csa",
         trials=2,
         out=work / "run",
-        settings=SETTINGS,
+        settings=CSA,
         small=True,
         concurrent=1,
         combiner="none",
@@ -116,7 +117,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> dict[s
 def test_the_command_makes_the_same_files(story: dict[str, Any]) -> None:
     work = story["work"]
     words = ["search", "csa", "--data", work / "data", "--trials", 2, "--out", work / "same"]
-    words += ["--set", "training.max_epochs=2", "--small", "--concurrent", 1, "--no-explain"]
+    words += [word for key, value in CSA.items() for word in ("--set", f"{key}={value}")]
+    words += ["--small", "--concurrent", 1, "--no-explain"]
     assert run_command(list(map(str, words))) == 0
     names = sorted(p.relative_to(work / "same") for p in (work / "same").rglob("*.parquet"))
     posteriors = [name for name in names if name.name != "trials.parquet"]
@@ -213,7 +215,7 @@ def test_a_run_is_resumed_and_several_are_combined(story: dict[str, Any], tmp_pa
     with pytest.raises(BadInputError, match="--trials many"):
         run.resume(trials="many")
     trained = sp.train(
-        story["data"], "csa", out=tmp_path / "two", settings=SETTINGS, explain=False, quiet=True
+        story["data"], "csa", out=tmp_path / "two", settings=CSA, explain=False, quiet=True
     )
     assert trained.info["command"][:3] == ["serplatform", "train", "csa"]
     both = sp.ensemble([more, trained.path], tmp_path / "both")
@@ -284,7 +286,8 @@ stopped = threading.Event()
 threading.Thread(target=stop, daemon=True).start()
 try:
     sp.search("data", "csa", trials=500, out="run", explain=False, quiet=False, small=True,
-              settings={"training.max_epochs": 2}, pruner="none", combiner="none")
+              settings={"training.max_epochs": 2, "model.channels": 4}, pruner="none",
+              combiner="none")
 except KeyboardInterrupt:
     print("stopped")
 import ray

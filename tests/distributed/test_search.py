@@ -93,18 +93,6 @@ def kill_workers():
                 process.kill()
 
 
-def test_a_killed_driver_has_recorded_the_time_it_spent(begin, monkeypatch):
-    monkeypatch.setattr("serplatform.distributed.tune.adapters.RECORD_INTERVAL", 0.0)
-    run = begin()
-    seen = []
-    events = Events()
-    events.trial_ended = lambda record: seen.append(reopen_run(run.directory.path).description)
-    search(run, limits(2, seconds=300), events)
-    first, second = (description["seconds"] for description in seen)
-    assert 0 < first <= second <= reopen_run(run.directory.path).description["seconds"]
-    assert [description["status"] for description in seen] == ["running", "running"]
-
-
 def test_a_resumed_search_decides_sizes_by_the_budget_it_began_with(dataset, tmp_path):
     asked = SearchRequest(architectures=("moma",), dataset=dataset, time_budget=60.0)
     open_or_create(asked, limits(None), tmp_path / "run")
@@ -116,11 +104,24 @@ def test_a_resumed_search_decides_sizes_by_the_budget_it_began_with(dataset, tmp
     assert sizing._limit == SHARE * 60.0
 
 
-def test_a_search_is_whole_extends_and_is_never_repeated(begin):
+def test_a_search_is_whole_extends_and_is_never_repeated(begin, monkeypatch):
+    monkeypatch.setattr("serplatform.distributed.tune.adapters.RECORD_INTERVAL", 0.0)
     run = begin()
-    events = Events()
-    outcome = search(run, limits(3), events)
+    seen = []
+
+    class Looking(Events):
+        def trial_ended(self, record):
+            super().trial_ended(record)
+            seen.append(reopen_run(run.directory.path).description)
+
+    events = Looking()
+    outcome = search(run, limits(3, seconds=300), events)
     assert outcome.status == "complete"
+    # a driver that is killed has recorded the time that it spent
+    assert [description["status"] for description in seen] == 3 * ["running"]
+    spent = [description["seconds"] for description in seen]
+    assert 0 < spent[0] <= spent[1] <= spent[2]
+    assert spent[2] <= reopen_run(run.directory.path).description["seconds"]
     assert run_faults(run.directory.path, ended=True) == []
     assert sorted(events.started) == [0, 1, 2]
     assert sorted(number for number, _ in events.ended) == [0, 1, 2]

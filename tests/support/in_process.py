@@ -15,5 +15,5 @@ def run_here(*words: str | int | Path) -> subprocess.CompletedProcess[str]:
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([str(word) for word in words])
-    said = [stream.detach().getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    said = [stream.detach().getvalue().decode() for stream in (out, err)]
     return subprocess.CompletedProcess(words, code, *said)
