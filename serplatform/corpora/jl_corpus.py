@@ -20,7 +20,6 @@ class JlCorpus(FilenameCorpus):
     names of secondary emotions are those of this file is not certain.
     """
 
-    name = "jl-corpus"
     title = "JL-Corpus, New Zealand English"
     language = "en"
     licence = "CC0 1.0"
