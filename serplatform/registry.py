@@ -42,7 +42,8 @@ class Registry(Generic[T]):
     def register(self, name: str, source: str = "") -> Callable[[T], T]:
         """Return a decorator that registers its argument as ``name``, unless that is taken.
 
-        ``source`` is the module that it is from: the one that calls the decorator by default.
+        ``source`` is the module that it is from: the one that calls the decorator by default. A
+        class of a family whose members have a ``name`` is given it, unless it says its own.
         """
 
         def decorate(member: T) -> T:
@@ -55,6 +56,10 @@ class Registry(Generic[T]):
                 raise BadInputError(
                     f"{self.kind} '{name}' is registered already, by {by}; give it another name"
                 )
+            if isinstance(member, type) and "name" not in vars(member):
+                declared = (vars(base).get("__annotations__", {}) for base in member.__mro__)
+                if any("name" in names for names in declared):
+                    member.name = name  # type: ignore[attr-defined]
             self._members[name] = member
             self._sources[name] = where
             return member

@@ -23,7 +23,6 @@ FAIL_NO_TEXT = "no words in the transcript"
 class EqualAligner(Aligner):
     """Divides the time equally between the words of the transcript; for any language."""
 
-    name: ClassVar[str] = "equal"
     description: ClassVar[str] = "equal shares of the time for the transcript's words"
 
     def check(self, utterances: Sequence[Utterance]) -> None:

@@ -80,7 +80,6 @@ def possessive_phones(phones: str) -> str:
 class PocketSphinxAligner(Aligner):
     """Aligns English transcripts, and recognizes English words where there is no transcript."""
 
-    name: ClassVar[str] = "pocketsphinx"
     description: ClassVar[str] = (
         "English only: forced alignment of transcripts, recognition where there are none"
     )

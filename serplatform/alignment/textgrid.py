@@ -211,7 +211,6 @@ class TextGridAligner(FileAligner):
     the file. Noises and punctuation are no words (``alignment/tokens.py``).
     """
 
-    name: ClassVar[str] = "textgrid"
     description: ClassVar[str] = (
         "TextGrid files of the Montreal Forced Aligner, WebMAUS or Praat (any language)"
     )

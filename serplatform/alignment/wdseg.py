@@ -69,7 +69,6 @@ def _frame_number(text: str) -> int | None:
 class WdsegAligner(FileAligner):
     """Reads the ``.wdseg`` and ``.phseg`` files that come with IEMOCAP, named by utterance id."""
 
-    name: ClassVar[str] = "wdseg"
     description: ClassVar[str] = "IEMOCAP's .wdseg and .phseg files"
     kind: ClassVar[str] = ".wdseg"
     suffixes: ClassVar[tuple[str, ...]] = (".wdseg", ".phseg")

@@ -66,7 +66,6 @@ _SETTINGS = {"version": 1, "decoding": "greedy", "tokens": MOST_TOKENS}
 class WhisperAligner(Aligner):
     """Aligns transcripts by a local Whisper, and recognises words where there is none."""
 
-    name: ClassVar[str] = "whisper"
     description: ClassVar[str] = (
         "whisper:DIR, a local Whisper: transcripts aligned in its languages, recognition where "
         "there are none"
@@ -194,7 +193,6 @@ class WhisperAligner(Aligner):
 class WhisperRecognitionAligner(WhisperAligner):
     """Recognises words by a local Whisper, also where there are transcripts."""
 
-    name: ClassVar[str] = "whisper-asr"
     description: ClassVar[str] = "whisper-asr:DIR, the same, recognition also of transcribed clips"
     recognizes_always: ClassVar[bool] = True
 

@@ -59,7 +59,6 @@ class _Table:
 class AudformatDatabase(FormatCorpus):
     """Any audformat database with an ``emotion`` scheme, on the local disk."""
 
-    name = "audformat"
     title = "A database in audformat"
     licence = "the database's own"
     obtain = "audb.load(NAME, …) of the package audb, or any folder with a db.yaml"

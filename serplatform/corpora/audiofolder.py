@@ -28,7 +28,6 @@ _NEEDS = "a column 'file_name', and one of labels"
 class AudioFolder(TableFormat):
     """Files named by the metadata, with whatever columns these have."""
 
-    name = "audiofolder"
     title = "A Hugging Face audiofolder"
     obtain = "write metadata.csv beside the recordings: file_name,emotion,speaker,…"
     sign = "metadata.csv or metadata.jsonl with file_name"

@@ -24,7 +24,6 @@ class Cremad(FilenameCorpus):
     there is a folder ``AudioWAV`` only that is read: ``AudioMP3`` holds the same clips.
     """
 
-    name = "cremad"
     title = "CREMA-D"
     language = "en"
     licence = "Open Database License (ODbL) 1.0"

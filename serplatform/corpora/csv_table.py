@@ -23,7 +23,6 @@ class CsvTable(TableFormat):
     columns are kept as they are.
     """
 
-    name = "csv"
     title = "A table: CSV or TSV"
     obtain = "write a CSV or TSV file: file, emotion, speaker, … (paths relative to the table)"
     sign = "a CSV or TSV table with columns of files and of labels"

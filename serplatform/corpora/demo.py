@@ -70,7 +70,6 @@ class Demo(Corpus):
     Beyond eight speakers, voices recur with another pitch and rate.
     """
 
-    name = "demo"
     title = "Demo"
     language = "en"
     licence = "none needed (made on your machine by espeak-ng)"

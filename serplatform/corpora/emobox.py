@@ -33,7 +33,6 @@ _PART = re.compile(r"(train|valid|val|dev|test)(?![a-z])")
 class EmoBoxLists(TableFormat):
     """One corpus of EmoBox; paths are relative to the given directory or to the list's."""
 
-    name = "emobox"
     title = "Lists of EmoBox"
     licence = "the corpus's own"
     obtain = "https://github.com/emo-box/EmoBox (data/NAME), beside your copy of the recordings"

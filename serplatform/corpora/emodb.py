@@ -19,7 +19,6 @@ class Emodb(FilenameCorpus):
     File names carry everything; folders do not matter.
     """
 
-    name = "emodb"
     title = "EmoDB, Berlin Database of Emotional Speech"
     language = "de"
     licence = "CC0 1.0"

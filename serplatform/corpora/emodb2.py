@@ -15,7 +15,6 @@ class Emodb2(Emodb):
     what has other codes. That every name of the second release follows them is not certain here.
     """
 
-    name = "emodb2"
     title = "Emo-DB 2.0, Berlin Database of Emotional Speech"
     licence = "see its page"
     size = "more than the 535 clips of the first release, 10 speakers, 7 emotions"

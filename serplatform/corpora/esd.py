@@ -28,7 +28,6 @@ class Esd(FilenameCorpus):
     certain here, and left open.
     """
 
-    name = "esd"
     title = "ESD, Emotional Speech Database"
     language = "en, zh"
     licence = "own licence, for research, on request"

@@ -31,7 +31,6 @@ class Folders(FormatCorpus):
             folders, where there is exactly one.
     """
 
-    name = "folders"
     title = "Audio in folders named by emotion"
     obtain = "put recordings into EMOTION/, SPEAKER/EMOTION/ or EMOTION/SPEAKER/, as WAV, FLAC, …"
     sign = "folders named by emotion (happy/1.wav, or anna/happy/1.wav)"

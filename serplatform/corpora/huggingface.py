@@ -37,7 +37,6 @@ class HuggingFaceFiles(TableFormat):
     The split is that of the file's name (``train-00000-of-00002.parquet``) or folder.
     """
 
-    name = "huggingface"
     title = "A Hugging Face dataset: Parquet files, or a directory of save_to_disk"
     licence = "the dataset's own"
     obtain = "Dataset.to_parquet(FILE) or save_to_disk(DIR) of the package datasets"

@@ -60,7 +60,6 @@ class Iemocap(Corpus):
     on which the raters had no majority (``xxx``) are left out, with that reason.
     """
 
-    name = "iemocap"
     title = "IEMOCAP"
     language = "en"
     licence = "own licence, for research, on request"

@@ -22,7 +22,6 @@ class JlCorpus(FilenameCorpus):
     with that reason.
     """
 
-    name = "jl-corpus"
     title = "JL-Corpus, New Zealand English"
     language = "en"
     licence = "CC0 1.0"

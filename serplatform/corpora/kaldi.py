@@ -29,7 +29,6 @@ _PIPE = (
 class KaldiDirectory(TableFormat):
     """One data directory, or several of them (``train``, ``dev``, ``test``) in one."""
 
-    name = "kaldi"
     title = "A data directory of Kaldi"
     obtain = "wav.scp, utt2spk and utt2emo, one utterance a line (and text, segments, spk2gender)"
     sign = "wav.scp, with labels in utt2emo or emotion"

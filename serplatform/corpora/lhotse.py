@@ -26,7 +26,6 @@ _KEPT = ("speaker", "gender", "text", "language")
 class LhotseManifests(TableFormat):
     """Cuts of one channel; what is changed on the fly (speed, mixing) is left out."""
 
-    name = "lhotse"
     title = "Manifests of Lhotse"
     obtain = "CutSet.to_file('cuts.jsonl.gz'), with custom={'emotion': …} in each supervision"
     sign = "JSON lines of cuts, or recordings.jsonl(.gz) and supervisions.jsonl(.gz)"

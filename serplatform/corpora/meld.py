@@ -43,7 +43,6 @@ class Meld(Corpus):
     are the protocol; the main cast speaks in all of them, so it is not speaker-independent.
     """
 
-    name = "meld"
     title = "MELD, Multimodal EmotionLines Dataset"
     language = "en"
     licence = "GPL-3.0 (labels); the clips are of a television series"

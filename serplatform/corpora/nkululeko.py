@@ -25,7 +25,6 @@ _ENDINGS = (".csv", ".tsv")
 class SplitTables(TableFormat):
     """The rows of all tables, each with the split that its table's name gives."""
 
-    name = "nkululeko"
     title = "Tables of train, dev and test, as nkululeko's"
     obtain = "write NAME_train.csv, NAME_dev.csv, NAME_test.csv: file,speaker,gender,emotion"
     default_protocol = "column"

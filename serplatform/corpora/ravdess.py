@@ -22,7 +22,6 @@ class Ravdess(FilenameCorpus):
     so is the sound of its video (modality 01: the same recording under another name).
     """
 
-    name = "ravdess"
     title = "RAVDESS, speech"
     language = "en"
     licence = "CC BY-NC-SA 4.0"

@@ -19,7 +19,6 @@ class Savee(FilenameCorpus):
     (``DC_a01.wav``).
     """
 
-    name = "savee"
     title = "SAVEE, Surrey Audio-Visual Expressed Emotion"
     language = "en"
     licence = "own licence, for research, on request"

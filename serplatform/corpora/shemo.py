@@ -17,7 +17,6 @@ class Shemo(FilenameCorpus):
     fixes no folds. The authors offer it for academic use; their copy on a hub names Apache-2.0.
     """
 
-    name = "shemo"
     title = "ShEMO, Sharif Emotional Speech Database"
     language = "fa"
     licence = "free for academic use (Apache-2.0 on a hub)"

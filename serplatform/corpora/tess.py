@@ -20,7 +20,6 @@ class Tess(FilenameCorpus):
     file ``OA_bite_neutral``, which is read as ``OAF``.
     """
 
-    name = "tess"
     title = "TESS, Toronto Emotional Speech Set"
     language = "en"
     licence = "CC BY-NC-ND 4.0"

@@ -31,7 +31,6 @@ class Auto(Combiner):
     are never seen.
     """
 
-    name = "auto"
     parameters_kind = AutoParameters
 
     def __init__(self, *, objective: str = "uar", seed: int = 0) -> None:

@@ -39,11 +39,10 @@ def chance_of_ensemble(
     path: Path,
     groups: Mapping[str, str] | None = None,
     *,
-    metric: str = "uar",
     level: float = 0.99,
     seed: int = 0,
 ) -> Interval:
-    """An ensemble's pooled test metric, with the ends of its values when the truth is permuted;
+    """An ensemble's pooled test UAR, with the ends of its values when the truth is permuted;
     utterances of one group (its name, by utterance id) keep one."""
     classes = read_ensemble(path)["classes"]
     rows = [r for r in read_parquet(path / "posteriors.parquet").to_pylist() if r["part"] == "test"]
@@ -52,4 +51,4 @@ def chance_of_ensemble(
     of_rows = (
         None if groups is None else [groups.get(name := row["utterance_id"], name) for row in rows]
     )
-    return chance_interval(truth, posteriors, groups=of_rows, metric=metric, level=level, seed=seed)
+    return chance_interval(truth, posteriors, groups=of_rows, level=level, seed=seed)

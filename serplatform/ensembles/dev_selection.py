@@ -16,6 +16,7 @@ from serplatform.metrics import POSTERIOR_FLOOR, confusion_counts, count_metrics
 
 OBJECTIVES = ("uar", "accuracy", "nll")
 
+_FOLDS = 5
 #: differences of an objective below this are rounding
 TOLERANCE = 1e-12
 
@@ -54,7 +55,7 @@ def row_weights(objective: str, truth: IntArray, num_classes: int) -> DoubleArra
 
 
 def grouped_folds(
-    speaker_ids: Sequence[str], utterance_ids: Sequence[str], num_folds: int = 5
+    speaker_ids: Sequence[str], utterance_ids: Sequence[str]
 ) -> tuple[list[tuple[IntArray, IntArray]], str]:
     """Split N rows so that each speaker is on one side; by utterance when there is one speaker.
 
@@ -70,7 +71,7 @@ def grouped_folds(
     if len(set(speaker_ids)) < 2:
         kept_together, groups = "utterance", np.asarray(utterance_ids, dtype=str)
     names, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    num_folds = min(num_folds, len(names))
+    num_folds = min(_FOLDS, len(names))
     if num_folds < 2:
         return [], kept_together
     fold_of = np.zeros(len(names), dtype=np.int64)

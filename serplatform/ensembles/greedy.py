@@ -230,7 +230,6 @@ class Greedy(Combiner):
         max_members: members that stay at most.
     """
 
-    name = "greedy"
     auto_rank = 3
     parameters_kind = GreedyParameters
     kept = ("objective", "num_rounds", "num_initial", "num_bags", "bag_share", "max_members")

@@ -9,5 +9,4 @@ from serplatform.ensembles.base import COMBINERS, Combiner
 class Mean(Combiner):
     """Every member has the same weight."""
 
-    name = "mean"
     auto_rank = 1

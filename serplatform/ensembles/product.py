@@ -87,7 +87,6 @@ class Product(Combiner):
         max_members: members with an exponent above 0 at most.
     """
 
-    name = "product"
     auto_rank = 2
     parameters_kind = ProductParameters
     kept = ("objective", "choice", "max_members")

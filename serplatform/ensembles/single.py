@@ -12,7 +12,6 @@ from serplatform.ensembles.dev_selection import objective_values
 class Single(Combiner):
     """All weight on the member with the best dev objective; NLL, then name, break ties."""
 
-    name = "single"
     auto_rank = 0
 
     def _fit(self, dev: PosteriorSet) -> None:

@@ -67,7 +67,6 @@ class Stacking(Combiner):
         max_members: F at most.
     """
 
-    name = "stacking"
     auto_rank = 4
     parameters_kind = StackingParameters
 

@@ -35,8 +35,6 @@ class SysComb(Combiner):
         exponent: of the second, and of any further.
     """
 
-    name = "syscomb"
-
     def __init__(
         self,
         *,

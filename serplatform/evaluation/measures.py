@@ -17,7 +17,7 @@ import numpy as np
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.evaluation import GroupRecord
 from serplatform.metrics import confusion_counts
-from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
+from serplatform.report.speaker_intervals import mean_interval
 from serplatform.statistics.chance import chance_uar
 from serplatform.statistics.group_difference import group_difference
 from serplatform.statistics.intervals import (
@@ -120,9 +120,8 @@ def measure(
     recalls = {}
     for k in np.unique(truth).tolist():
         spoken = truth == k
-        rows = np.stack([found[spoken] == k, np.ones(int(spoken.sum()))], axis=1)
         own = [name for name, is_k in zip(speakers, spoken, strict=True) if is_k]
-        recall = clustered_interval(rows, own, mean_statistic, "share")
+        recall = mean_interval(found[spoken] == k, own, "share")
         recalls[classes[k]] = (len(own), recall)
     return Measured(
         reading=reading,

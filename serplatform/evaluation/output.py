@@ -9,7 +9,8 @@ from serplatform.console import percent
 from serplatform.evaluation.evaluate import EvaluationResult
 from serplatform.evaluation.measures import Measured
 from serplatform.evaluation.record import differences, found_fairness
-from serplatform.report.data import read_interval
+from serplatform.report.systems import read_interval
+from serplatform.report.wording import p_value
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import LOSSES, Interval
 
@@ -147,8 +148,7 @@ def cell(metric: str, found: Interval) -> str:
     """
     if metric not in LOSSES:
         return found.in_percent()
-    ends = "" if found.low is None else f" ({found.low:.3f}–{found.high:.3f})"
-    return f"{found.value:.3f}{ends}"
+    return f"{found.value:.3f}{found.bounds('{:.3f}'.format)}"
 
 
 def points(found: Interval) -> str:
@@ -158,14 +158,9 @@ def points(found: Interval) -> str:
         >>> points(Interval(value=-0.04, low=-0.1, high=0.02, p_value=0.183))
         '-4.0 points (-10.0 to +2.0), p = .183'
     """
-    value = f"{100 * found.value:+.1f} points"
-    if found.low is None or found.high is None:
-        return value
-    ends = f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    if found.p_value is None:
-        return value + ends
-    p = "p < .001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}".replace("0.", ".")
-    return f"{value}{ends}, {p}"
+    ends = found.bounds(lambda end: f"{100 * end:+.1f}", " to ")
+    told = f"{100 * found.value:+.1f} points{ends}"
+    return told if found.p_value is None or not ends else f"{told}, {p_value(found.p_value)}"
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Iterator[str]:

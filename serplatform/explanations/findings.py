@@ -52,6 +52,7 @@ from serplatform.prediction.steps import GRID, Steps, grid_points
 from serplatform.prediction.track import cut_segments
 from serplatform.report.over_time import generation_error, heard_curve
 from serplatform.statistics.circular_shift import circular_shift_test
+from serplatform.statistics.intervals import plain_values
 
 _KEYS = [
     ("trial", pa.int32()),
@@ -190,10 +191,10 @@ class TrialFindings:
     def describe(self, found: ExplainedTrial) -> None:
         """Add how well the input was expected, and what is right before the end."""
         if rows := self.tables["generation"]:
-            found["generation"] = generation_error(rows).as_dict()
+            found["generation"] = plain_values(generation_error(rows))
         if rows := self.tables["framewise"]:
             curve = heard_curve(rows, self.request.plan.classes)
-            found["heard"] = [point.as_dict() for point in curve]
+            found["heard"] = [plain_values(point) for point in curve]
 
     def _add_labels(self, fold: int, result: ProbeResult, name: str, *, fine: bool) -> None:
         """Note the attention of one map on each word and phone of an utterance."""

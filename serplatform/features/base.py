@@ -79,7 +79,19 @@ class FeatureExtractor(ABC):
         return None
 
 
-class FeatureAtSpeed(FeatureExtractor):
+class ClipFeature(FeatureExtractor):
+    """A feature that is computed of clips, whose work others may share."""
+
+    def extract(self, samples: FloatArray) -> FloatArray:
+        from serplatform.features.clip import Clip
+
+        return self.extract_clip(Clip(samples))
+
+    @abstractmethod
+    def extract_clip(self, clip: Clip) -> FloatArray: ...
+
+
+class FeatureAtSpeed(ClipFeature):
     """A feature of the clip played faster or slower, for training.
 
     Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015: pitch changes with
@@ -92,11 +104,6 @@ class FeatureAtSpeed(FeatureExtractor):
         self.inner, self.speed = inner, speed
         own = ("dim", "frame_shift", "frame_length", "unit", "stored_as", "costly")
         vars(self).update({name: getattr(inner, name) for name in own})
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        from serplatform.features.clip import Clip
-
-        return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
         return self.inner.extract_clip(clip.at_speed(self.speed))

@@ -60,7 +60,7 @@ import numpy as np
 import scipy  # its parts are imported when they are used
 
 from serplatform.arrays import DoubleArray, FloatArray, IntArray
-from serplatform.features.base import FEATURES, SAMPLING_RATE, WHOLE_UTTERANCE, FeatureExtractor
+from serplatform.features.base import FEATURES, SAMPLING_RATE, WHOLE_UTTERANCE, ClipFeature
 from serplatform.features.clip import Clip
 from serplatform.features.mel import FLOOR, MelConfig, mel_filters
 from serplatform.features.voice import (
@@ -108,7 +108,7 @@ _FIRST_QUEFRENCY = 32  # samples: 2 ms
 _PEAK_DB = 3.0  # by which a peak of the level stands out
 
 
-class Descriptors(FeatureExtractor):
+class Descriptors(ClipFeature):
     """D = 45 descriptors every 10 ms; those of the voice are 0 where there is none.
 
     Example:
@@ -125,9 +125,6 @@ class Descriptors(FeatureExtractor):
     frame_length = _MEL.win_length / SAMPLING_RATE
     unit: ClassVar[str] = "acoustic descriptors, each in its own unit"
 
-    def extract(self, samples: FloatArray) -> FloatArray:
-        return self.extract_clip(Clip(samples))
-
     def extract_clip(self, clip: Clip) -> FloatArray:
         """(T, D), computed once a clip; see the base class."""
         return clip.shared(self.name, lambda: _frames(clip))
@@ -141,7 +138,7 @@ class Descriptors(FeatureExtractor):
         }
 
 
-class DescriptorFunctionals(FeatureExtractor):
+class DescriptorFunctionals(ClipFeature):
     """Functionals of the descriptors, over voiced frames or those of speech; one vector.
 
     For each descriptor :data:`FUNCTIONALS`: ``rise`` and ``bend`` are the coefficients of t and of
@@ -158,9 +155,6 @@ class DescriptorFunctionals(FeatureExtractor):
     frame_shift = WHOLE_UTTERANCE
     frame_length = WHOLE_UTTERANCE
     unit: ClassVar[str] = "functionals of acoustic descriptors, each in its own unit"
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
         frames = descriptors_lld().extract_clip(clip).astype(np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 
 from serplatform.arrays import FloatArray
 from serplatform.config import setting
-from serplatform.features.base import SAMPLING_RATE, FeatureExtractor
+from serplatform.features.base import SAMPLING_RATE, ClipFeature
 from serplatform.features.clip import Clip
 
 #: smallest mel power; the noise of 16-bit quantization lies at about 4e-10. Digital zeros
@@ -35,7 +35,7 @@ class MelConfig:
     floor: float = setting(FLOOR, "smallest mel power (librosa's amin)", low=0.0)
 
 
-class MelFeature(FeatureExtractor):
+class MelFeature(ClipFeature):
     """A feature of ``dim`` values that is computed from floored mel powers, frame by frame.
 
     The powers are ``librosa.feature.melspectrogram(center=False, power=2.0)`` with librosa's
@@ -50,9 +50,6 @@ class MelFeature(FeatureExtractor):
         self.dim = dim
         self.frame_shift = config.hop_length / SAMPLING_RATE
         self.frame_length = config.win_length / SAMPLING_RATE
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        return self.extract_clip(Clip(samples))
 
     def mel_powers(self, clip: Clip) -> FloatArray:
         """(T, n_mels), at least ``floor``; the power spectrum is shared with other features."""

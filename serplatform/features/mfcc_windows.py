@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from serplatform.arrays import FloatArray
-from serplatform.features.base import FEATURES, SAMPLING_RATE, FeatureExtractor
+from serplatform.features.base import FEATURES, SAMPLING_RATE, ClipFeature
 from serplatform.features.clip import Clip, num_frames
 from serplatform.features.mfcc import Mfcc, MfccConfig
 
@@ -27,7 +27,7 @@ LENGTHS = {"": 2.0, "_1s": 1.0, "_500ms": 0.5}
 _N_FFT, _NUM_BANDS = 2048, 128  # librosa's defaults; it warns of clips that are shorter
 
 
-class WindowMeans(FeatureExtractor):
+class WindowMeans(ClipFeature):
     """Means of coefficients over windows of some seconds, each half overlapped by the next.
 
     What remains after the last whole window is ignored, as in the paper. A clip shorter than
@@ -42,9 +42,6 @@ class WindowMeans(FeatureExtractor):
         self.frame_length, self.frame_shift = seconds, seconds / 2
         self.window = round(seconds * SAMPLING_RATE)  # samples
         self.hop = self.window // 2
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
         """(T, D) window means, sharing frames with other features of the clip."""

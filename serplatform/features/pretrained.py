@@ -19,7 +19,13 @@ from serplatform.arrays import FloatArray
 from serplatform.encoders.base import Encoder
 from serplatform.encoders.open import find_encoder, open_encoder
 from serplatform.errors import BadInputError
-from serplatform.features.base import FEATURES, WHOLE_UTTERANCE, FeatureExtractor, FeatureFamily
+from serplatform.features.base import (
+    FEATURES,
+    WHOLE_UTTERANCE,
+    ClipFeature,
+    FeatureExtractor,
+    FeatureFamily,
+)
 from serplatform.features.clip import Clip
 from serplatform.features.names import EncoderFeatureName, parse_encoder_feature
 
@@ -27,7 +33,7 @@ from serplatform.features.names import EncoderFeatureName, parse_encoder_feature
 LARGEST = float(np.finfo(np.float16).max)
 
 
-class PretrainedFeature(FeatureExtractor):
+class PretrainedFeature(ClipFeature):
     """A layer of an encoder.
 
     The layers of a clip are computed in one pass: those of all extractors that there are of an
@@ -48,9 +54,6 @@ class PretrainedFeature(FeatureExtractor):
         self.encoder = encoder
         self.layer = layers[0]
         self._living.add(self)
-
-    def extract(self, samples: FloatArray) -> FloatArray:
-        return self.extract_clip(Clip(samples))
 
     def extract_clip(self, clip: Clip) -> FloatArray:
         return self._values(clip.shared(self._key(self.layer), lambda: self._encode(clip)))

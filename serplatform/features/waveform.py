@@ -21,7 +21,6 @@ class Waveform(FeatureExtractor):
         [[0.5], [-0.25]]
     """
 
-    name = "waveform"
     dim = 1
     frame_shift = 1.0 / SAMPLING_RATE
     frame_length = 1.0 / SAMPLING_RATE

@@ -24,7 +24,6 @@ class LeaveOneCorpusOut(SplitScheme):
     part is made of whole speakers of the training corpora, of each about the same share.
     """
 
-    name: ClassVar[str] = "corpus-loso"
     description: ClassVar[str] = "leave one corpus out, of a joined dataset"
     speaker_independent: ClassVar[bool] = True
     example_argument: ClassVar[str | None] = "session"

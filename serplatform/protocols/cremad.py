@@ -16,7 +16,6 @@ _FOLD_OF = {actor: min((actor - 1001) // 18, 4) for actor in range(1001, 1092)}
 class CremadSpeaker5Fold(SelectionScheme):
     """Five blocks of actors test; a fifth of the other actors is dev, balanced by gender."""
 
-    name: ClassVar[str] = "cremad-speaker-5fold"
     description: ClassVar[str] = "CREMA-D, five blocks of consecutive actors"
     speaker_independent: ClassVar[bool] = True
     example_speakers: ClassVar[tuple[str, ...]] = tuple(f"{a}" for a in range(1001, 1092, 6))

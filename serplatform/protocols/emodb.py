@@ -12,5 +12,4 @@ from serplatform.protocols.generic import LeaveOneSpeakerOut
 class EmodbLoso(LeaveOneSpeakerOut):
     """Ten folds, seven classes; two of the nine other speakers are dev, a woman and a man."""
 
-    name: ClassVar[str] = "emodb-loso"
     description: ClassVar[str] = "EmoDB, leave one speaker out"

@@ -179,7 +179,6 @@ def rotate(selection: Selection, tests: Sequence[IntArray]) -> list[Parts]:
 class SpeakerKFold(SelectionScheme):
     """``speaker-kfold:K``: K folds of whole speakers."""
 
-    name: ClassVar[str] = "speaker-kfold"
     description: ClassVar[str] = "K folds of whole speakers, balanced over classes and genders"
     speaker_independent: ClassVar[bool] = True
     example_argument: ClassVar[str | None] = "5"
@@ -207,7 +206,6 @@ class SessionKFold(SpeakerKFold):
     Utterances without a session are kept together with those of their speaker alone.
     """
 
-    name: ClassVar[str] = "session-kfold"
     description: ClassVar[str] = "K folds of whole recording sessions and whole speakers"
 
     def folds(self, selection: Selection, count: int, notes: list[str]) -> list[Parts]:
@@ -227,7 +225,6 @@ class SessionKFold(SpeakerKFold):
 class LeaveOneSpeakerOut(SelectionScheme):
     """Each speaker tests once; the dev speakers are carved from the others."""
 
-    name: ClassVar[str] = "loso"
     description: ClassVar[str] = "leave one speaker out"
     speaker_independent: ClassVar[bool] = True
 
@@ -243,7 +240,6 @@ class LeaveOneSpeakerOut(SelectionScheme):
 class RandomKFold(SelectionScheme):
     """``random-kfold:K``: K stratified random folds; speakers are shared."""
 
-    name: ClassVar[str] = "random-kfold"
     description: ClassVar[str] = "K stratified random folds; speakers are in train and test"
     speaker_independent: ClassVar[bool] = False
     example_argument: ClassVar[str | None] = "5"
@@ -275,7 +271,6 @@ class ColumnScheme(SplitScheme):
     parts, and else at random.
     """
 
-    name: ClassVar[str] = "column"
     description: ClassVar[str] = "the parts that the columns 'split' or 'fold' give"
     speaker_independent: ClassVar[bool] = False
     example_argument: ClassVar[str | None] = "fold"

@@ -76,7 +76,6 @@ class Iem4Session5(_SessionScheme):
     Jalal, Milner and Hain (2020) train on sessions 1 to 4 and name no dev part.
     """
 
-    name: ClassVar[str] = "iem4-session5"
     description: ClassVar[str] = "IEMOCAP, four classes, session 5 tests"
     only: ClassVar[int | None] = 5
 
@@ -89,7 +88,6 @@ class Iem4Session5Fold(_SessionScheme):
     Speech Emotion Recognition", 2020: their program has them, their text says five-fold.
     """
 
-    name: ClassVar[str] = "iem4-session-5fold"
     description: ClassVar[str] = "IEMOCAP, four classes, leave one session out"
 
 
@@ -97,7 +95,6 @@ class Iem4Session5Fold(_SessionScheme):
 class IemocapImprovised5Fold(_SessionScheme):
     """Leave one session out; improvised dialogs, four classes without excited (2,280)."""
 
-    name: ClassVar[str] = "iemocap-improvised-5fold"
     description: ClassVar[str] = "IEMOCAP improvised, four classes, leave one session out"
     label_map: ClassVar[Mapping[str, str] | None] = _FOUR
     improvised: ClassVar[bool] = True
@@ -111,7 +108,6 @@ class Iem4Random5Fold(FixedRandomFolds):
     their numbers stand beside ``iem4-session-5fold``.
     """
 
-    name: ClassVar[str] = "iem4-random-5fold"
     description: ClassVar[str] = "IEMOCAP, four classes, five random folds"
     label_map: ClassVar[Mapping[str, str] | None] = FOUR_MERGED
     num_folds: ClassVar[int] = 5
@@ -126,7 +122,6 @@ class Iem7Random10Fold(FixedRandomFolds):
     they are left out, and its 7,486 are reached if one of the two is excited.
     """
 
-    name: ClassVar[str] = "iem7-random-10fold"
     description: ClassVar[str] = "IEMOCAP, seven classes, ten random folds of 8:1:1"
     label_map: ClassVar[Mapping[str, str] | None] = SEVEN
     num_folds: ClassVar[int] = 10

@@ -39,7 +39,6 @@ class RavdessSpeaker6Fold(SelectionScheme):
     So each actor tests once and selects once, and 16 actors train.
     """
 
-    name: ClassVar[str] = "ravdess-speaker-6fold"
     description: ClassVar[str] = "RAVDESS, six folds of four actors (EmoBox); dev: the next fold's"
     speaker_independent: ClassVar[bool] = True
     example_speakers: ClassVar[tuple[str, ...]] = tuple(f"actor_{a:02d}" for a in range(1, 25))
@@ -59,7 +58,6 @@ class RavdessRandom8020(SelectionScheme):
     and 20 % test, not how they were drawn, and no dev part.
     """
 
-    name: ClassVar[str] = "ravdess-random-80-20"
     description: ClassVar[str] = "RAVDESS, 8 classes, stratified random 80 % / 20 %"
     speaker_independent: ClassVar[bool] = False
 
@@ -78,7 +76,6 @@ class RavdessRandom5Fold4Class(FixedRandomFolds):
     2020, Section 4.1, which says only five-fold.
     """
 
-    name: ClassVar[str] = "ravdess-random-5fold-4class"
     description: ClassVar[str] = "RAVDESS, angry, happy, neutral, sad; five random folds"
     label_map: ClassVar[Mapping[str, str] | None] = {
         name: name for name in ("angry", "happy", "neutral", "sad")

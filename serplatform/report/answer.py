@@ -12,11 +12,12 @@ from pathlib import Path
 from serplatform.artifacts.dataset import NO_SPEAKER
 from serplatform.artifacts.looks import SEALED, UNSEAL, LookCount
 from serplatform.artifacts.run import dev_tests_elsewhere
-from serplatform.report.data import LABELS, EvaluatedSystem, ReportData, build_report_data
+from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.leaderboard import RankedTrial, objective_of, ranked_trials
 from serplatform.report.load import ReportedRun, load_source
 from serplatform.report.sources import source_sentences
 from serplatform.report.speaker_needs import speaker_needs
+from serplatform.report.systems import LABELS, EvaluatedSystem
 from serplatform.report.wording import METRICS, interval, p_value, plural, points
 from serplatform.statistics.chance import chance_uar, exceeds_chance, place_of_chance
 from serplatform.statistics.intervals import Interval, metric_differences

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serplatform.artifacts.ensemble import EnsembleRecord, IntervalRecord
+from serplatform.artifacts.ensemble import EnsembleRecord
 from serplatform.artifacts.evaluation import EvaluationRecord
 from serplatform.artifacts.looks import LookCount, digest_of
 from serplatform.artifacts.run import RunDescription
@@ -37,11 +37,18 @@ from serplatform.report.load import (
     concatenate,
 )
 from serplatform.report.members import EnsembleMember, read_members
+from serplatform.report.systems import (
+    LABELS,
+    EvaluatedSystem,
+    MeasuredSystem,
+    measure,
+    read_recorded,
+    tested_rows,
+)
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.run_directory import RunDirectory
 from serplatform.statistics.intervals import (
     Interval,
-    metric_intervals,
 )
 
 T = TypeVar("T")
@@ -68,42 +75,6 @@ class Need(enum.Enum):
     ENSEMBLE = "nothing was combined; `serplatform ensemble` combines two or more finished trials"
     EVALUATION = "no evaluation was given; `serplatform report RUN --evaluation FILE.json`"
     EXPLANATIONS = "nothing was explained yet; run `serplatform explain RUN`"
-
-
-LABELS = {
-    "ensemble": "Ensemble",
-    "single": "Best single trial",
-    "trial": "Exported trial",
-    "reference": "Reference",
-    "mean": "Mean of all trials",
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MeasuredSystem:
-    """A system's test metrics: ``pooled`` over all rows, with intervals, and ``by_fold``.
-
-    Its ``key`` is one of :data:`LABELS`; ``what`` says in a few words what it is made of,
-    ``chosen`` in a sentence how that was chosen.
-    """
-
-    key: str
-    what: str = ""
-    chosen: str
-    pooled: Mapping[str, Interval]
-    by_fold: Mapping[int, Mapping[str, float]]
-
-    @property
-    def label(self) -> str:
-        """What the page calls it."""
-        return LABELS[self.key]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluatedSystem(MeasuredSystem):
-    """A system whose posteriors are at hand, ordered by fold and utterance id."""
-
-    test: Posteriors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,35 +208,6 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
-
-
-def measure(posteriors: Posteriors, *, key: str, chosen: str, what: str = "") -> EvaluatedSystem:
-    """Measure a system on its test rows."""
-    test = _test_rows(posteriors, key)
-    return EvaluatedSystem(
-        key=key,
-        what=what,
-        chosen=chosen,
-        pooled=metric_intervals(
-            test.truth,
-            test.values,
-            test.speaker_ids.tolist(),
-        ),
-        by_fold={
-            fold: classification_metrics(rows.truth, rows.values)
-            for fold in sorted(set(test.folds.tolist()))
-            for rows in [test.where(fold=fold)]
-        },
-        test=test,
-    )
-
-
-def _test_rows(posteriors: Posteriors, key: str) -> Posteriors:
-    """The test rows of a system's posteriors, by fold and utterance id."""
-    test = posteriors.where(part="test").ordered()
-    if not len(test):
-        raise ArtifactError(f"the posteriors of the {LABELS[key].lower()} hold no test rows")
-    return test
 
 
 def best_by_fold(trials: Sequence[ReportTrial]) -> tuple[ReportTrial, ...]:
@@ -455,7 +397,7 @@ def _ensemble_data(
         if system.key == "single":
             sentence = _chosen_sentence(chosen, info.get("objective", "uar"))
             system = dataclasses.replace(system, what=_by_fold(chosen, 2), chosen=sentence)
-        test = _test_rows(posteriors[system.key], system.key)
+        test = tested_rows(posteriors[system.key], system.key)
         systems.append(EvaluatedSystem(**vars(system), test=test))
         _check_recorded(ensemble, systems[-1])
     parts = [(m["run"], m["trial"]) for f in info["folds"] for m in f["members"]]
@@ -492,32 +434,3 @@ def _check_recorded(ensemble: ReportedEnsemble, system: EvaluatedSystem) -> None
                 f"{system.label.lower()}, but its posteriors give {found[name]:.6f}; build the "
                 "ensemble again"
             )
-
-
-def read_interval(found: IntervalRecord) -> Interval:
-    """An interval of a file."""
-    ends = found["low"], found["high"]
-    return Interval(value=found["value"], low=ends[0], high=ends[1], p_value=found.get("p_value"))
-
-
-def read_recorded(info: EnsembleRecord) -> list[MeasuredSystem]:
-    """Metrics of the ensemble, the best single trial and the mean of all, as recorded."""
-    systems = (
-        (
-            "ensemble",
-            "ensemble",
-            "Members and weights of each fold were fitted on that fold's dev rows.",
-        ),
-        ("single", "best_single", "For each fold, the trial with the best objective on dev rows."),
-        ("mean", "mean_of_all", "Equal weights for every finished trial; nothing is chosen."),
-    )
-    return [
-        MeasuredSystem(
-            key=key,
-            chosen=chosen,
-            pooled={k: read_interval(v) for k, v in info["pooled"][name].items()},
-            by_fold={f["fold"]: f["metrics"][name]["test"] for f in info["folds"]},
-        )
-        for key, name, chosen in systems
-        if name in info["pooled"] and all(name in f["metrics"] for f in info["folds"])
-    ]

@@ -20,7 +20,7 @@ import numpy as np
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.evaluation import FairnessRecord, GapRecord, RecallRecord
 from serplatform.report.load import Posteriors
-from serplatform.report.speaker_intervals import clustered_interval, mean_statistic
+from serplatform.report.speaker_intervals import mean_interval
 
 #: utterances of a class that a group needs to be compared in it
 LEAST = 5
@@ -71,13 +71,12 @@ def fairness(
     for name in sorted(set(names) - {""}):
         for k in np.unique(measured.truth[group == name]).tolist():
             rows = (group == name) & (measured.truth == k)
-            values = np.stack([right[rows], np.ones(int(rows.sum()))], axis=1)
-            found = clustered_interval(values, speakers[rows].tolist(), mean_statistic, "share")
+            found = mean_interval(right[rows], speakers[rows].tolist(), "share")
             recalls.append(
                 RecallRecord(
                     group=name,
                     emotion=measured.classes[k],
-                    utterances=len(values),
+                    utterances=int(rows.sum()),
                     recall=found.as_dict(),
                 )
             )
@@ -112,7 +111,7 @@ def fairness(
 
 
 def fairness_on_test(
-    test: Posteriors, classes: Sequence[str], genders: Mapping[str, str], *, seed: int = 0
+    test: Posteriors, classes: Sequence[str], genders: Mapping[str, str]
 ) -> list[FairnessRecord]:
     """By gender and by speaker on pooled test rows; utterances that test in several folds count
     once, with the share of right answers.
@@ -121,7 +120,6 @@ def fairness_on_test(
         test: N rows.
         classes: K.
         genders: by utterance id, as far as they are known.
-        seed: of the draws.
     """
     names, first, index = np.unique(test.utterance_ids, return_index=True, return_inverse=True)
     right = np.bincount(index, weights=test.prediction == test.truth) / np.bincount(index)
@@ -135,7 +133,7 @@ def fairness_on_test(
         "gender": [genders.get(name, "") for name in names.tolist()],
         "speaker": answers.speakers,
     }
-    return [fairness(answers, kind, groups, seed=seed) for kind, groups in kinds.items()]
+    return [fairness(answers, kind, groups) for kind, groups in kinds.items()]
 
 
 def _recall_table(code: IntArray, truth: IntArray, right: DoubleArray, size: int) -> DoubleArray:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.artifacts.explanations import GenerationRecord, HeardRecord
 from serplatform.report.speaker_intervals import clustered_interval
 from serplatform.statistics.intervals import Interval, Scale, uar_intervals
 
@@ -29,32 +28,20 @@ class GenerationError:
 
     Attributes:
         utterances, windows: how many.
-        squared: mean squared error, in squared standard deviations.
+        mean_squared_error: in squared standard deviations.
         to_previous: over that of predicting the window before; 1 is no better.
         to_mean: over that of predicting the mean of the training frames.
         nll: mean negative log-likelihood of an element, nats.
-        mean_nll: that of a normal distribution with the training frames' mean and deviation.
+        nll_of_mean: that of a normal distribution with the training frames' mean and deviation.
     """
 
     utterances: int
     windows: int
-    squared: Interval
+    mean_squared_error: Interval
     to_previous: Interval
     to_mean: Interval
     nll: Interval
-    mean_nll: float
-
-    def as_dict(self) -> GenerationRecord:
-        """For JSON."""
-        return {
-            "utterances": self.utterances,
-            "windows": self.windows,
-            "mean_squared_error": self.squared.as_dict(),
-            "to_previous": self.to_previous.as_dict(),
-            "to_mean": self.to_mean.as_dict(),
-            "nll": self.nll.as_dict(),
-            "nll_of_mean": self.mean_nll,
-        }
+    nll_of_mean: float
 
 
 def generation_error(rows: Sequence[Row]) -> GenerationError:
@@ -73,11 +60,11 @@ def generation_error(rows: Sequence[Row]) -> GenerationError:
     return GenerationError(
         utterances=len(rows),
         windows=int(windows.sum()),
-        squared=ratio(0, 4),
+        mean_squared_error=ratio(0, 4),
         to_previous=ratio(0, 1),
         to_mean=ratio(0, 2),
         nll=ratio(3, 4),
-        mean_nll=0.5 * (squares + math.log(2 * math.pi)),
+        nll_of_mean=0.5 * (squares + math.log(2 * math.pi)),
     )
 
 
@@ -154,15 +141,6 @@ class Heard:
     answered: float
     accuracy: float
     uar: Interval
-
-    def as_dict(self) -> HeardRecord:
-        """For JSON."""
-        return {
-            "share": self.share,
-            "answered": self.answered,
-            "accuracy": self.accuracy,
-            "uar": self.uar.as_dict(),
-        }
 
 
 def heard_curve(rows: Sequence[Row], classes: Sequence[str]) -> list[Heard]:

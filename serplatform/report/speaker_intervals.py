@@ -58,12 +58,13 @@ def mean_statistic(sums: DoubleArray) -> DoubleArray:
     return np.asarray(sums[..., 0] / sums[..., -1], dtype=np.float64)
 
 
-def mean_interval(values: npt.ArrayLike, speaker_ids: Sequence[str]) -> Interval:
+def mean_interval(
+    values: npt.ArrayLike, speaker_ids: Sequence[str], scale: Scale = "difference"
+) -> Interval:
     """The mean of (N,) values with its interval."""
     column = np.asarray(values, dtype=np.float64)
-    return clustered_interval(
-        np.stack([column, np.ones(len(column))], axis=1), speaker_ids, mean_statistic
-    )
+    rows = np.stack([column, np.ones(len(column))], axis=1)
+    return clustered_interval(rows, speaker_ids, mean_statistic, scale)
 
 
 def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
@@ -74,8 +75,6 @@ def recall_intervals(test: Posteriors) -> tuple[Interval, ...]:
         if not spoken.any():
             found.append(Interval(value=float("nan"), low=None, high=None))
             continue
-        correct = test.prediction[spoken] == k
-        rows = np.stack([correct, np.ones(len(correct))], axis=1)
-        speakers = test.speaker_ids[spoken].tolist()
-        found.append(clustered_interval(rows, speakers, mean_statistic, "share"))
+        correct, speakers = test.prediction[spoken] == k, test.speaker_ids[spoken].tolist()
+        found.append(mean_interval(correct, speakers, "share"))
     return tuple(found)

@@ -105,6 +105,11 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
+def decimal_2(value: float | None) -> str:
+    """A number with two digits behind the point; a dash where there is none."""
+    return decimal(value, 2)
+
+
 def whole(value: float | None) -> str:
     """A number without decimals, its thousands apart; a dash where there is none.
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from serplatform.statistics.intervals import Interval
+from serplatform.statistics.intervals import LEVEL, Interval
 
 
-def group_difference(one: npt.ArrayLike, other: npt.ArrayLike, *, level: float = 0.95) -> Interval:
+def group_difference(one: npt.ArrayLike, other: npt.ArrayLike) -> Interval:
     r"""A share of one group minus that of the other, with its interval.
 
     .. math::
@@ -27,7 +27,6 @@ def group_difference(one: npt.ArrayLike, other: npt.ArrayLike, *, level: float =
         one: (1 + S,): on all speakers of the group, and without each; see
             ``intervals.leave_one_out``.
         other: of the other group.
-        level: coverage aimed at, in (0, 1).
 
     Returns:
         ends and p-value None where a group has fewer than two speakers, or no speaker of either
@@ -50,7 +49,7 @@ def group_difference(one: npt.ArrayLike, other: npt.ArrayLike, *, level: float =
         return Interval(value=value, low=None, high=None)
     parts = sum(v**2 / d for v, d in zip(variances, freedoms, strict=True))
     freedom, error = variance**2 / parts, float(np.sqrt(variance))
-    away = float(stdtrit(freedom, (1 + level) / 2)) * error
+    away = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     return Interval(
         value=value,
         low=max(-1.0, value - away),

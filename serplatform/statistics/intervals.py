@@ -20,8 +20,8 @@ Shapes: N utterances, K classes, S speakers, B confidence bins.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,8 @@ from serplatform.metrics import (
 
 #: what a value is: between 0 and 1, above 0, or a difference of two
 Scale = Literal["share", "loss", "difference"]
+#: coverage that all intervals aim at
+LEVEL = 0.95
 #: metrics that are losses
 LOSSES = ("nll", "brier")
 
@@ -72,15 +74,28 @@ class Interval:
             >>> Interval(value=0.524, low=None, high=None).in_percent()
             '52.4 %'
         """
-        bounds = ""
-        if self.low is not None and self.high is not None:
-            bounds = f" ({100 * self.low:.1f}–{100 * self.high:.1f})"
-        return f"{100 * self.value:.1f} %{bounds}"
+        return f"{100 * self.value:.1f} %{self.bounds(lambda end: f'{100 * end:.1f}')}"
+
+    def bounds(self, show: Callable[[float], str], to: str = "–") -> str:
+        """Both ends in brackets, to stand behind the value; empty where there are none.
+
+        Example:
+            >>> Interval(value=0.5, low=0.25, high=0.75).bounds("{:.1f}".format, " to ")
+            ' (0.2 to 0.8)'
+        """
+        if self.low is None or self.high is None:
+            return ""
+        return f" ({show(self.low)}{to}{show(self.high)})"
 
     def as_dict(self) -> IntervalRecord:
         """For JSON."""
         found: IntervalRecord = {"value": self.value, "low": self.low, "high": self.high}
         return found if self.p_value is None else {**found, "p_value": self.p_value}
+
+
+def plain_values(found: Any) -> Any:
+    """The fields of a dataclass by name, its intervals as in a file."""
+    return {n: v.as_dict() if isinstance(v, Interval) else v for n, v in vars(found).items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +185,6 @@ def jackknife_interval(
     scale: Scale,
     *,
     utterances: IntArray | None = None,
-    level: float = 0.95,
 ) -> Interval:
     r"""The interval of a value from what it is without each speaker in turn.
 
@@ -188,20 +202,14 @@ def jackknife_interval(
         scale: what the value is.
         utterances: (S,) the :math:`n_s` of a metric, whose s is at least one over their sum; None:
             equal numbers, and no least s.
-        level: coverage aimed at, in (0, 1).
 
     Returns:
         ends None for fewer than two speakers, or where a value is not finite.
-
-    Raises:
-        ValueError: ``level`` is outside (0, 1).
 
     Example:
         >>> jackknife_interval([0.75, 1.0, 0.5], "share").in_percent()
         '75.0 % (0.0–100.0)'
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level = {level}: must be between 0 and 1")
     from scipy.special import stdtr, stdtrit  # scipy.stats takes long to import
 
     value, *dropped = np.asarray(values, dtype=np.float64).tolist()
@@ -213,7 +221,7 @@ def jackknife_interval(
         error = max(error, 1.0 / utterances.sum())
         if scale != "difference":
             freedom *= utterances.sum() ** 2 / np.square(utterances).sum() / count
-    away = float(stdtrit(freedom, (1 + level) / 2)) * error
+    away = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     if scale == "difference":
         p = float(2 * stdtr(freedom, -abs(value) / error)) if error > 0.0 else float(value == 0.0)
         return Interval(value=value, low=value - away, high=value + away, p_value=p)
@@ -221,7 +229,7 @@ def jackknife_interval(
         factor = float(np.exp(min(700.0, away / value))) if value > 0.0 else 1.0
         return Interval(value=value, low=value / factor, high=value * factor)
     if not 0.0 < value < 1.0:
-        least = ((1 - level) / 2) ** (1 / count)
+        least = ((1 - LEVEL) / 2) ** (1 / count)
         low, high = (least, 1.0) if value >= 1.0 else (0.0, 1.0 - least)
         return Interval(value=value, low=low, high=high)
     odds, factor = value / (1 - value), float(np.exp(min(700.0, away / (value * (1 - value)))))
@@ -230,11 +238,7 @@ def jackknife_interval(
 
 
 def metric_intervals(
-    truth: npt.ArrayLike,
-    posteriors: npt.ArrayLike,
-    speaker_ids: Sequence[str],
-    *,
-    level: float = 0.95,
+    truth: npt.ArrayLike, posteriors: npt.ArrayLike, speaker_ids: Sequence[str]
 ) -> dict[str, Interval]:
     """Every metric with its interval over speakers; the ECE, which chance raises, has none.
 
@@ -242,27 +246,21 @@ def metric_intervals(
         truth: (N,) class indices.
         posteriors: (N, K), rows sum to 1.
         speaker_ids: N.
-        level: coverage aimed at, in (0, 1).
 
     Raises:
-        ValueError: a size does not fit or ``level`` is outside (0, 1).
+        ValueError: a size does not fit.
     """
     sums = speaker_sums(truth, posteriors, speaker_ids)
     found = sums.metrics(leave_one_out(len(sums.num_utterances)))
-    return {
-        name: metric_interval(name, values, sums.num_utterances, level=level)
-        for name, values in found.items()
-    }
+    return {name: metric_interval(name, v, sums.num_utterances) for name, v in found.items()}
 
 
-def metric_interval(
-    name: str, values: DoubleArray, utterances: IntArray, *, level: float = 0.95
-) -> Interval:
+def metric_interval(name: str, values: DoubleArray, utterances: IntArray) -> Interval:
     """The interval of a metric; see :func:`jackknife_interval`."""
     if name == "ece":
         return Interval(value=float(values[0]), low=None, high=None)
     scale: Scale = "loss" if name in LOSSES else "share"
-    return jackknife_interval(values, scale, utterances=utterances, level=level)
+    return jackknife_interval(values, scale, utterances=utterances)
 
 
 def uar_intervals(
@@ -305,8 +303,6 @@ def metric_differences(
     posteriors: npt.ArrayLike,
     reference: npt.ArrayLike,
     speaker_ids: Sequence[str],
-    *,
-    level: float = 0.95,
 ) -> dict[str, Interval]:
     """Metric of ``posteriors`` minus metric of ``reference`` on the same speakers, with p-values.
 
@@ -315,15 +311,12 @@ def metric_differences(
         posteriors: (N, K), rows sum to 1.
         reference: (N, K), rows sum to 1, same utterances.
         speaker_ids: N.
-        level: coverage aimed at, in (0, 1).
     """
     ours = speaker_sums(truth, posteriors, speaker_ids)
     theirs = speaker_sums(truth, reference, speaker_ids)
     times = leave_one_out(len(ours.num_utterances))
     a, b = ours.metrics(times), theirs.metrics(times)
     return {
-        name: jackknife_interval(
-            a[name] - b[name], "difference", utterances=ours.num_utterances, level=level
-        )
+        name: jackknife_interval(a[name] - b[name], "difference", utterances=ours.num_utterances)
         for name in a
     }

@@ -14,17 +14,12 @@ import pytest
 
 from serplatform.artifacts.ensemble import ensemble_identity
 from serplatform.ensembles.build import build_ensemble
-from serplatform.report.data import (
-    EvaluatedSystem,
-    MeasuredSystem,
-    ReportData,
-    build_report_data,
-    measure,
-)
+from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.extras import Extras, with_extras
 from serplatform.report.figures.base import Palette
 from serplatform.report.load import Posteriors, ReportedRun, ReportSource, ReportTrial, load_source
 from serplatform.report.members import EnsembleMember
+from serplatform.report.systems import EvaluatedSystem, MeasuredSystem, measure
 from serplatform.statistics.intervals import Interval
 from tests.support.evaluation_file import evaluation
 from tests.support.explained_run import add_explanations

@@ -16,14 +16,11 @@ from serplatform.artifacts.files import read_json
 from serplatform.ensembles.build import build_ensemble
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.data import (
-    best_by_fold,
-    build_report_data,
-    measure,
-)
+from serplatform.report.data import best_by_fold, build_report_data
 from serplatform.report.load import Posteriors, ReportTrial, load_source
 from serplatform.report.members import read_members
 from serplatform.report.speaker_intervals import recall_intervals
+from serplatform.report.systems import measure
 from tests.support.synthetic_run import make_run
 
 

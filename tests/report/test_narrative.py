@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from serplatform.report.data import EvaluatedSystem, ReportData
+from serplatform.report.data import ReportData
 from serplatform.report.load import Posteriors, ReportTrial
 from serplatform.report.narrative import _trial_notes, build_narrative
+from serplatform.report.systems import EvaluatedSystem
 from serplatform.statistics.intervals import Interval
 
 PLAN = {

@@ -52,12 +52,12 @@ ROWS = [
 def test_a_window_counts_as_much_as_another() -> None:
     found = generation_error(ROWS)
     assert (found.utterances, found.windows) == (2, 3)
-    assert found.squared.value == pytest.approx((2 + 2 + 2) / 3)
+    assert found.mean_squared_error.value == pytest.approx((2 + 2 + 2) / 3)
     assert found.to_previous.value == pytest.approx((2 + 2 + 2) / (4 + 2 + 1))
     assert found.to_mean.value == pytest.approx((2 + 2 + 2) / (1 + 3 + 2))
     assert found.to_previous.low < found.to_previous.value < found.to_previous.high
     # a normal distribution with mean 0 and deviation 1, and squares of 2 on average
-    assert found.mean_nll == pytest.approx(0.5 * (2 + np.log(2 * np.pi)))
+    assert found.nll_of_mean == pytest.approx(0.5 * (2 + np.log(2 * np.pi)))
 
 
 def test_the_trivial_prediction_itself_has_an_error_of_one() -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serplatform.report.data import EvaluatedSystem, NoDataError, ReportData
+from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.drawing.panel import page_picture
 from serplatform.report.figures.base import Palette
 from serplatform.report.figures.other_results import OtherResults
 from serplatform.report.load import Posteriors
 from serplatform.report.narrative import build_narrative
 from serplatform.report.published_baselines import find_baselines, first_screen, qualities
+from serplatform.report.systems import EvaluatedSystem
 
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 

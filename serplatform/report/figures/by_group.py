@@ -10,9 +10,10 @@ import numpy.typing as npt
 from serplatform.artifacts.ensemble import GenderRow
 from serplatform.metrics import confusion_counts
 from serplatform.report import charts
-from serplatform.report.data import LABELS, Need, NoDataError, ReportData, grouped
+from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
 from serplatform.report.speaker_intervals import recall_intervals
+from serplatform.report.systems import LABELS
 from serplatform.report.wording import listing, percent, percent_sign, short
 from serplatform.statistics.intervals import Interval
 

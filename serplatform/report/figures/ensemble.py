@@ -11,16 +11,12 @@ from typing import Any
 from serplatform.artifacts.ensemble import Diversity
 from serplatform.errors import ArtifactError
 from serplatform.report import charts
-from serplatform.report.data import (
-    LABELS,
-    Need,
-    NoDataError,
-    ReportData,
-)
+from serplatform.report.data import Need, NoDataError, ReportData
 from serplatform.report.explanations import find_explanations
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.load import ReportTrial
 from serplatform.report.members import EnsembleMember, member_labels
+from serplatform.report.systems import LABELS
 from serplatform.report.wording import decimal, duration, listing, percent, plural, points, whole
 
 #: Most members drawn; the table lists all.

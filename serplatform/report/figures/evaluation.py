@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serplatform.artifacts.evaluation import LEFT_OUT, READ_AS, SHOWN, EvaluationRecord
 from serplatform.report import charts
-from serplatform.report.data import Need, ReportData, read_interval
+from serplatform.report.data import Need, ReportData
 from serplatform.report.figures.base import (
     FIGURES,
     FIRST,
@@ -16,6 +16,7 @@ from serplatform.report.figures.base import (
     Palette,
     Table,
 )
+from serplatform.report.systems import read_interval
 from serplatform.report.wording import interval, listing, metric, metric_title, percent, plural
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from serplatform.artifacts.evaluation import EvaluationRecord, GroupRecord
 from serplatform.report import charts
-from serplatform.report.data import read_interval
 from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Palette, Panel, Table
 from serplatform.report.figures.by_group import MAX_NAMED
 from serplatform.report.figures.evaluation import EvaluationFigure
+from serplatform.report.systems import read_interval
 from serplatform.report.wording import p_value, percent, points
 
 
@@ -28,11 +28,10 @@ class EvaluationGroups(EvaluationFigure):
         ]
         for row in data["gender_differences"]:
             found = read_interval(row["uar"])
-            ends = ""
-            if found.low is not None and found.high is not None and found.p_value is not None:
-                ends = f" ({points(found.low)} to {points(found.high)}), {p_value(found.p_value)}"
+            ends = found.bounds(points, " to ")
+            told = "" if found.p_value is None else f"{ends}, {p_value(found.p_value)}"
             said.append(
-                f"{row['one']} − {row['other']}: {points(found.value)} points of UAR{ends}."
+                f"{row['one']} − {row['other']}: {points(found.value)} points of UAR{told}."
             )
         return Drawing(
             summary=" ".join(said),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from serplatform.artifacts.evaluation import EvaluationRecord
 from serplatform.report import charts
-from serplatform.report.data import NoDataError, ReportData, read_interval
+from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Palette
 from serplatform.report.figures.evaluation import EvaluationFigure
+from serplatform.report.systems import read_interval
 from serplatform.report.wording import percent, points
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from serplatform.artifacts.evaluation import EvaluationRecord, FairnessRecord
 from serplatform.report import charts
-from serplatform.report.data import Need, NoDataError, ReportData, grouped, read_interval
+from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.fairness import LEAST, fairness_on_test
 from serplatform.report.figures.base import (
     FIGURES,
@@ -20,6 +20,7 @@ from serplatform.report.figures.base import (
 )
 from serplatform.report.figures.by_group import MAX_NAMED
 from serplatform.report.figures.evaluation import EvaluationFigure
+from serplatform.report.systems import read_interval
 from serplatform.report.wording import p_value, percent, points
 
 _DRAWN = {"gender": "permutations of whole speakers", "speaker": "permutations within classes"}

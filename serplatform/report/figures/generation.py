@@ -29,8 +29,7 @@ from serplatform.report.over_time import (
     generation_error,
     heard_curve,
 )
-from serplatform.report.wording import decimal, percent, plural, short
-from serplatform.statistics.intervals import Interval
+from serplatform.report.wording import decimal, decimal_2, percent, plural, short
 
 ALL = "all"
 #: standard deviations at which the colours of frames end
@@ -110,11 +109,11 @@ class GenerationErrorFigure(Figure[tuple[TrialErrors, ...]]):
                     },
                     [
                         [
-                            *(item.trial, name, e.utterances, e.windows, e.squared.value),
-                            *(*e.to_previous.ends(), *e.to_mean.ends(), e.nll.value, e.mean_nll),
+                            *(item.trial, n, e.utterances, e.windows, e.mean_squared_error.value),
+                            *(*e.to_previous.ends(), *e.to_mean.ends(), e.nll.value, e.nll_of_mean),
                         ]
                         for item in data
-                        for name, e in item.emotions.items()
+                        for n, e in item.emotions.items()
                     ],
                 ),
                 *(
@@ -158,7 +157,7 @@ def _errors_in_words(item: TrialErrors) -> str:
     found = item.emotions[ALL]
     ratios = (found.to_previous, found.to_mean)
     parts = [
-        f"{decimal(r.value, 2)} times that of {name}{_ends(r)}"
+        f"{decimal(r.value, 2)} times that of {name}{r.bounds(decimal_2)}"
         for r, name in zip(ratios, _RATIOS, strict=True)
     ]
     hardest, name = max(zip(ratios, _RATIOS, strict=True), key=lambda pair: pair[0].value)
@@ -168,18 +167,12 @@ def _errors_in_words(item: TrialErrors) -> str:
         verdict = f"{name} is the better prediction"
     else:
         verdict = "whether it predicts better than both is not certain"
-    emotions = {n: e.squared.value for n, e in item.emotions.items() if n != ALL}
+    emotions = {n: e.mean_squared_error.value for n, e in item.emotions.items() if n != ALL}
     worst = max(emotions, key=lambda name: emotions[name])
     return (
         f"{item.trial}: the squared error of a predicted window is {' and '.join(parts)}: "
         f"{verdict}. It is largest in {worst}."
     )
-
-
-def _ends(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f" ({decimal(found.low, 2)}–{decimal(found.high, 2)})"
 
 
 def _error_panels(item: TrialErrors, named: bool) -> Iterator[Panel]:

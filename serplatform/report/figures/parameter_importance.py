@@ -20,6 +20,8 @@ MIN_R2 = 0.1
 FOLDS = 5
 REPEATS = 5
 TREES = 100
+#: of the forest, the folds and the shuffles
+SEED = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,7 @@ class Importances:
     too_few: tuple[str, ...]
 
 
-def permutation_importance(
-    codes: DoubleArray, target: DoubleArray, *, seed: int = 0
-) -> tuple[float, DoubleArray]:
+def permutation_importance(codes: DoubleArray, target: DoubleArray) -> tuple[float, DoubleArray]:
     """Permutation importance of a forest on held-out rows: R², (P, FOLDS · REPEATS) losses.
 
     Breiman, "Random Forests", Machine Learning 45, 2001, section 10, with held-out folds in
@@ -60,21 +60,20 @@ def permutation_importance(
     Args:
         codes: (N, P), NaN where missing.
         target: (N,).
-        seed: of the forest, the folds and the shuffles.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     filled = np.where(np.isfinite(codes), codes, np.nanmin(codes, axis=0) - 1.0)
     spread = float(np.square(target - target.mean()).mean())
     losses = np.zeros((codes.shape[1], FOLDS * REPEATS))
     squared = np.zeros(len(target))
     for fold, (train, held) in enumerate(
-        KFold(FOLDS, shuffle=True, random_state=seed).split(filled)
+        KFold(FOLDS, shuffle=True, random_state=SEED).split(filled)
     ):
         forest = RandomForestRegressor(
-            TREES, min_samples_leaf=2, random_state=seed, n_jobs=1, max_features=0.6
+            TREES, min_samples_leaf=2, random_state=SEED, n_jobs=1, max_features=0.6
         )
         forest.fit(filled[train], target[train])
         squared[held] = np.square(forest.predict(filled[held]) - target[held])

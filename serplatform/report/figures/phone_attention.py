@@ -27,6 +27,7 @@ from serplatform.report.figures.base import (
 from serplatform.report.speaker_intervals import clustered_interval, mean_interval, mean_statistic
 from serplatform.report.wording import (
     decimal,
+    decimal_2,
     listing,
     p_value,
     percent,
@@ -284,9 +285,7 @@ def _summary(data: PhoneAttention) -> str:
     below = sum(m.ratio.high is not None and m.ratio.high < 1 for m in data.maps)
     strongest = max(data.maps, key=lambda m: abs(math.log(max(m.ratio.value, 1e-9))))
     ratio, p = strongest.ratio, strongest.p_value
-    bounds = ""
-    if ratio.low is not None and ratio.high is not None:
-        bounds = f" ({decimal(ratio.low, 2)} to {decimal(ratio.high, 2)})"
+    bounds = ratio.bounds(decimal_2, " to ")
     said = [
         f"Per frame, {strongest.label} gives vowels {decimal(ratio.value, 2)} times the "
         f"attention of consonants{bounds}{'' if p is None else ', ' + p_value(p)}."
@@ -302,13 +301,10 @@ def _summary(data: PhoneAttention) -> str:
         if abs(gap.value) < 0.0005:
             said.append(f"In {trial} both layers spread their attention alike.")
             continue
-        bounds = ""
-        if gap.low is not None and gap.high is not None:
-            bounds = f" ({points(gap.low)} to {points(gap.high)})"
         said.append(
             f"In {trial} the second layer's attention is spread over "
             f"{percent(abs(gap.value))} points {'more' if gap.value > 0 else 'less'} of the frames "
-            f"than the first's{bounds}."
+            f"than the first's{gap.bounds(points, ' to ')}."
         )
     return " ".join(said)
 

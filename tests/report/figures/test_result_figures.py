@@ -12,13 +12,7 @@ import pytest
 from serplatform.errors import BadInputError
 from serplatform.metrics import reliability_bins
 from serplatform.report.build import draw_figures
-from serplatform.report.data import (
-    EvaluatedSystem,
-    Need,
-    NoDataError,
-    ReportData,
-    build_report_data,
-)
+from serplatform.report.data import Need, NoDataError, ReportData, build_report_data
 from serplatform.report.figures.base import (
     FIGURES,
     FIRST,
@@ -39,6 +33,7 @@ from serplatform.report.figures.confidence import RejectionFigure, ReliabilityFi
 from serplatform.report.figures.ensemble import DisagreementFigure, MembersFigure
 from serplatform.report.figures.metrics_table import MetricsTable
 from serplatform.report.load import Posteriors, load_source
+from serplatform.report.systems import EvaluatedSystem
 
 MakePosteriors = Callable[..., Posteriors]
 MakeSystem = Callable[..., EvaluatedSystem]
