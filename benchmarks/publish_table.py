@@ -5,8 +5,8 @@
 
 Beside TABLE.json and TABLE.csv, which ``serplatform reproduce`` wrote, stands
 posteriors/TABLE.COLUMN.parquet: a row an utterance, fold, row of the table and seed, float32. The
-check computes every mean, pooled value and interval again and names each that differs; a cell of
-which nothing can be computed again (what models sample or attend to) is counted.
+check computes every mean, pooled value and interval again and names each that differs. Of a figure,
+what models attend to cannot be computed again; the posteriors of the system it is of stand there.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ def publish(source: Path, into: Path) -> None:
 
 
 def _systems(rows: list[dict[str, Any]], column: str, known: RunPosteriors) -> Iterator[pa.Table]:
-    """The posterior table of every row and seed of a column that has some."""
-    for row in rows:
+    """The posterior table of every row and seed of a column that has some, once a training."""
+    scored = [row for row in rows if set(row["cells"][column]["measured"]) & set(METRICS)]
+    trained = {str(row["cells"][column]["trials"]): row for row in reversed(rows)}
+    for row in scored or trained.values():
         cell = row["cells"][column]
-        if not any(name in METRICS for name in cell["measured"]):
-            continue
         for seed, trials in enumerate(cell["trials"]):
             if row["exponent"] is None:
                 sets = known.of(trials[0])
@@ -125,10 +125,9 @@ def check(file: Path) -> list[str]:
             for row in table["rows"]
             if any(name in METRICS for name in row["cells"][column["name"]]["measured"])
         ]
-        if not wanted:
-            continue
         if not posteriors.exists():
-            faults.append(f"{posteriors}: not there")
+            if wanted or column.get("posteriors_sha256"):
+                faults.append(f"{posteriors}: not there")
             continue
         if file_sha256(posteriors) != column["posteriors_sha256"]:
             faults.append(f"{posteriors}: another file than {file.name} names")
