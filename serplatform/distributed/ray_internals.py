@@ -63,7 +63,10 @@ def patient_start(watch: Callable[[int], None], wait: float) -> Iterator[None]:
       what they need and tell theirs: after 15 s it would end with a fault.
     """
     from ray._private import node, services, utils
-    from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
+    from ray._raylet import (  # type: ignore[attr-defined]
+        DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        persist_port,
+    )
 
     started: list[Process] = []
     fate_shared = bool(utils.detect_fate_sharing_support())  # else Ray ends the group at the end

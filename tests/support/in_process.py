@@ -16,4 +16,4 @@ def run_here(*words: str | int | Path) -> subprocess.CompletedProcess[str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([str(word) for word in words])
     said = [stream.detach().getvalue().decode() for stream in (out, err)]
-    return subprocess.CompletedProcess(words, code, *said)
+    return subprocess.CompletedProcess([str(word) for word in words], code, *said)
