@@ -116,6 +116,19 @@ def command(
         told += [f"Wrote {count} files into {folder}." for folder, count in written.items()]
     if out is not None or not told:
         name, size = write_report(source, out, **asked)
-        told.append(f"Wrote {name} ({size / 1e6:.1f} MB); open it in a browser.")
+        told.append(f"Wrote {name} ({max(size / 1e6, 0.1):.1f} MB); open it in a browser.")
+        told += _without_result(source)
         values |= {"report": name, "bytes": size}
     result("\n".join(told), values, as_json=as_json)
+
+
+def _without_result(source: str) -> list[str]:
+    """What to do where a page shows no result, because no trial of the run has ended."""
+    from serplatform.api.runs import list_runs
+
+    rows = list_runs(source)
+    if not rows or any(row["best_dev"] is not None or row["test_uar"] is not None for row in rows):
+        return []
+    return [
+        f"No trial of it has ended, so the page shows no result; go on with\n  {rows[0]['next']}"
+    ]

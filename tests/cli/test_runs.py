@@ -120,6 +120,8 @@ def test_a_run_whose_time_was_too_short_is_given_more(folder: Path, capsys) -> N
     assert (row["trained"], row["status"]) == (0, "out of time")
     assert run(["runs", str(path)]) == 0
     assert f"{path}: search out of time" in capsys.readouterr().out
+    assert run(["report", str(path)]) == 0
+    assert f"shows no result; go on with\n  {row['next']}" in capsys.readouterr().out
     assert row["next"] == f"serplatform search --resume --out {path} --time-budget 1m"
 
 
