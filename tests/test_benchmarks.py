@@ -48,7 +48,7 @@ def test_reproduced_tables_are_computed_again_from_their_posteriors(tmp_path: Pa
     assert files
     done = run("publish_table.py", "--check", *files)
     assert done.returncode == 0, done.stdout + done.stderr
-    copy = shutil.copytree(folder, tmp_path / "reproduce") / files[0].name
+    copy = shutil.copytree(folder, tmp_path / "reproduce") / "moma-table1-quick.json"
     table = json.loads(copy.read_text(encoding="utf-8"))
     column = next(c["name"] for c in table["columns"] if c.get("posteriors_sha256"))
     table["rows"][0]["cells"][column]["measured"]["uar"]["low"] = 0.25
@@ -56,6 +56,9 @@ def test_reproduced_tables_are_computed_again_from_their_posteriors(tmp_path: Pa
     done = run("publish_table.py", "--check", copy)
     assert done.returncode == 1
     assert "uar, low: 0.25 in the file" in done.stdout
+    figure = copy.with_name("moma-figures-small.json")
+    next(figure.parent.glob("posteriors/moma-figures-small.*")).unlink()
+    assert "not there" in run("publish_table.py", "--check", figure).stdout
 
 
 def test_an_altered_number_is_named(tmp_path: Path) -> None:
