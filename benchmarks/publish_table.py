@@ -74,6 +74,8 @@ def publish(source: Path, into: Path) -> None:
     words = table["command"]
     data = [words[at] for at, word in enumerate(words[:-1], start=1) if word == "--data"]
     places = {str(source.parent): "OUT", **{place: Path(place).name for place in data}}
+    tables = [word for word in words if word.endswith(".yaml")]
+    places |= {place: f"benchmarks/tables/{Path(place).name}" for place in tables}
     text = json.dumps(table, ensure_ascii=False, indent=2)
     for place, shown in places.items():
         text = text.replace(place, shown)

@@ -61,6 +61,12 @@ def test_reproduced_tables_are_computed_again_from_their_posteriors(tmp_path: Pa
     assert "not there" in run("publish_table.py", "--check", figure).stdout
 
 
+def test_commands_of_reproduced_tables_name_no_place_of_a_machine() -> None:
+    for path in sorted((RESULTS / "reproduce").glob("*.json")):
+        words = json.loads(path.read_text(encoding="utf-8"))["command"]
+        assert not [word for word in words if Path(word).is_absolute()], path.name
+
+
 def test_an_altered_number_is_named(tmp_path: Path) -> None:
     source = BENCHMARKS / "results/first_minute/actors_1_8_1min.json"
     files = {key: tmp_path / key / source.name for key in ("low", "value")}
