@@ -62,7 +62,7 @@ def test_reproduced_tables_are_computed_again_from_their_posteriors(tmp_path: Pa
 
 
 def test_commands_of_reproduced_tables_name_no_place_of_a_machine() -> None:
-    for path in sorted((RESULTS / "reproduce").glob("*.json")):
+    for path in sorted((BENCHMARKS / "results/reproduce").glob("*.json")):
         words = json.loads(path.read_text(encoding="utf-8"))["command"]
         assert not [word for word in words if Path(word).is_absolute()], path.name
 
