@@ -200,7 +200,7 @@ def test_transcripts_that_no_model_reads_are_mentioned(command, audio_run, tmp_p
 def test_speaker_normalization_is_said(command, audio_run):
     path = audio_run.audio / "s0/u0.wav"
     _, _, err = command("predict", audio_run.run, path, "--trial", "1")
-    assert "models normalise by speaker; each folder's recordings" in err
+    assert "models normalise by speaker; the recordings of each folder are taken" in err
     _, _, err = command("predict", audio_run.run, path, "--trial", "0")
     assert "normalise" not in err
 

@@ -279,7 +279,7 @@ def test_without_a_licence_nothing_is_passed_on(whisper_run, folder, monkeypatch
     assert f"encoders/{NAME}/README.md" in content["files"]
     card = (tmp_path / "b/README.md").read_text()
     assert "**tiny must not be used commercially** (cc-by-nc-sa-4.0)" in card
-    assert "passed on under its licence" in card
+    assert "must be shared under its licence" in card
     (folder / NAME / "README.md").unlink()
     (folder / NAME / "LICENSE").write_text("Do what you like.\n")
     content = export(run.run, tmp_path / "c", with_encoder=True)

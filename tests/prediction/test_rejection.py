@@ -188,7 +188,7 @@ def test_a_wish_that_dev_rows_cannot_grant_names_what_they_can(audio_run):
             "curve": {"threshold": [0.9, 0.1], "coverage": [0.5, 1.0], "accuracy": [0.75, 0.6]},
         },
     )
-    with pytest.raises(BadInputError, match=r"accuracy=0\.9.*50 dev rows.*have is 75\.0 %"):
+    with pytest.raises(BadInputError, match=r"accuracy=0\.9.*50 dev rows.*answered is 75\.0 %"):
         make_rejector(system, Wish(kind="accuracy", value=0.9))
 
 
