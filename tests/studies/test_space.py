@@ -274,7 +274,7 @@ parameters:
     for expected in [
         "7 fault(s)",
         "Unknown key 'extra'",
-        "Did you mean 'training.max_epochs'?",
+        "Did you mean 'training.max_epochs' or",
         "Did you mean 'model.hidden_dim'?",
         "model.num_blocks: low = 5 is above high = 2",
         "training.learning_rate: low = 0.0 with log: true",
