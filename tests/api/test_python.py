@@ -177,7 +177,7 @@ def test_recordings_are_classified_as_by_the_command(
     for got, row in zip(table.to_dict("records"), rows, strict=True):
         assert {k: str(v) for k, v in got.items()} == row
     assert table.attrs["summary"]["recordings"] == 1
-    with pytest.raises(BadInputError, match="none of the 1 recording"):
+    with pytest.raises(BadInputError, match="none of the recordings"):
         story["ensemble"].predict(work / "run" / "run.json")
 
 
@@ -303,6 +303,7 @@ print(found[0].summary.status, ray.is_initialized())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ctrl_c_leaves_a_run_that_another_thread_resumes(story: dict[str, Any]) -> None:
     folder = Path(story["work"], "stopped")

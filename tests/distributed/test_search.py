@@ -192,6 +192,7 @@ def test_a_killed_worker_goes_on_from_its_last_saved_epoch(begin):
         assert run.directory.records()[number]["history"][: len(history)] == history
 
 
+@pytest.mark.slow
 def test_a_worker_killed_more_often_than_retried_is_a_failed_trial(begin, capfd):
     run = begin(epochs=8, pruner="none")
     search(run, limits(2, retries=0, concurrent=1), Events(at_first_epoch=kill_workers))

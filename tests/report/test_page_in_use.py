@@ -97,6 +97,7 @@ def serious_faults(page: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_axe_core_finds_no_serious_fault(phone) -> None:
     assert serious_faults(phone) == {}
 
