@@ -18,6 +18,7 @@ from serplatform.errors import BadInputError
 from serplatform.labels import canonical_emotion, is_known
 
 _KNOWN = 0.5  # share of a level's names that are emotions, for the level to name them
+_NEARLY_ALL = 0.9  # share of files whose names a suggested pattern must fit
 _PARTS = {"train", "dev", "test", "eval"}
 
 
@@ -140,7 +141,7 @@ class Folders(FormatCorpus):
 
 
 def _suggestion(names: Sequence[str]) -> str:
-    """A pattern that finds in every name what may be its speaker; empty without one.
+    """A pattern that finds in nearly every name what may be its speaker; empty without one.
 
     Example:
         >>> _suggestion(["p1_a.wav", "p1_b.wav", "p2_a.wav", "p2_b.wav"])
@@ -148,7 +149,7 @@ def _suggestion(names: Sequence[str]) -> str:
     """
     for pattern in ("^([A-Za-z]*[0-9]+)[_-]", "^([A-Za-z]+)[_-]"):
         found = [match[1] for name in names if (match := re.match(pattern, name))]
-        if len(found) == len(names) and 1 < len(set(found)) <= len(names) / 2:
+        if len(found) >= _NEARLY_ALL * len(names) and 1 < len(set(found)) <= len(found) / 2:
             return f", such as '{pattern}', which finds {_some(set(found))}"
     return ""
 

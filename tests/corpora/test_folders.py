@@ -54,8 +54,8 @@ def test_without_speakers_it_is_said(tmp_path: Path) -> None:
 
 
 def test_a_pattern_that_finds_speakers_in_names_is_suggested(tmp_path: Path) -> None:
-    put(tmp_path, *(f"{e}/p{s}_{n}.wav" for e in ("happy", "sad") for s in (1, 2) for n in (1, 2)))
-    notes = Folders().scan(tmp_path).notes
+    names = [f"{e}/p{s}_{n}.wav" for e in ("happy", "sad") for s in (1, 2) for n in (1, 2, 3)]
+    notes = Folders().scan(put(tmp_path, *names, "sad/other.wav")).notes
     pattern = "^([A-Za-z]*[0-9]+)[_-]"
     assert any(f"such as '{pattern}', which finds p1, p2" in note for note in notes)
     found = Folders(speaker_from=pattern).scan(tmp_path).utterances
