@@ -177,7 +177,7 @@ class Sizing:
         times = ", ".join(f"{_duration(s)} {_SIZES[k]}" for k, s in seconds.items())
         told = f"{name}: a trial takes about {times}"
         if len(spaces) > 1:
-            if seconds["paper"] <= self._limit:
+            if seconds["paper"] <= max(self._limit, seconds[kind]):
                 kind = "paper"
                 told += ": the paper's"
             else:

@@ -57,6 +57,11 @@ def test_reduced_sizes_are_taken_where_a_trial_would_take_a_tenth_of_the_budget(
     assert "--full insists" in chosen.sentence
 
 
+def test_reduced_sizes_that_take_longer_are_not_taken() -> None:
+    longer = 2.1 * PAPER.training.max_epochs / SMALL.training.max_epochs
+    assert decide(BOTH | {SMALL.model.hidden_dim: longer}, 10.0).kind == "paper"
+
+
 def test_without_a_budget_two_hours_are_the_limit() -> None:
     hour = 3600 / PAPER.training.max_epochs / 2
     assert decide(BOTH | {PAPER.model.hidden_dim: 1.9 * hour}, None).kind == "paper"
