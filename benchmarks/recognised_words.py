@@ -114,10 +114,10 @@ def compared(answers: dict[str, Answers]) -> dict[str, dict[str, Any]]:
     for name, one in answers.items():
         arms.setdefault(name.partition(".")[0], []).append(one)
     base, utterances = drawn(arms["aligned"])
-    rows = arms["aligned"][0].rows.utterance_ids
     found: dict[str, dict[str, Any]] = {}
     for arm, own in arms.items():
-        assert all(one.rows.utterance_ids == rows for one in own), "the folds differ"
+        for one, aligned in zip(own, arms["aligned"], strict=True):  # folds are of a seed
+            assert one.rows.utterance_ids == aligned.rows.utterance_ids, "the folds differ"
         values, _ = drawn(own)
         found[arm] = {
             "uar": metric_interval("uar", values, utterances).as_dict(),
@@ -207,7 +207,7 @@ def main() -> None:
         "commands": commands,
         "commits": sorted({run["versions"]["commit"] for run in runs}),
         "protocol": runs[0]["protocol"]["name"],
-        "folds_hash": runs[0]["folds_hash"],
+        "folds_hash": [run["folds_hash"] for run in runs[: given.seeds]],
         "whisper": Path(given.whisper).name,
         "utterances": len(dataset),
         "speakers": len(set(dataset.speaker_ids)),

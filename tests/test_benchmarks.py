@@ -185,6 +185,13 @@ def test_a_table_says_what_the_readings_of_its_paper_are_worth() -> None:
         assert result["pooled"][system]["accuracy"]["value"] == pytest.approx(accuracy)
 
 
+def test_published_costs_of_recognition_are_computed_again() -> None:
+    files = sorted((BENCHMARKS / "results/recognised_words").glob("*.json"))
+    assert files
+    done = run("recognised_words.py", "--check", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_costs_of_recognition_follow_from_posteriors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
