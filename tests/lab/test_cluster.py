@@ -70,7 +70,7 @@ def test_a_search_uses_every_host_and_its_results_come_back(cluster, place, tmp_
     assert started.returncode == 0, said(started)
     watched = cluster.submit("--watch", timeout=900)
     assert watched.returncode == 0, said(watched)
-    assert "9 complete" in said(watched)
+    assert "9 trained" in said(watched)
     assert "exit 0" in said(cluster.submit("--jobs"))
     assert run_faults(run, ended=True) == []
     hosts = read_parquet(RunDirectory(run).trials_table, "trials table")["host"].to_pylist()
