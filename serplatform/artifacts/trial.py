@@ -70,6 +70,8 @@ class TrialRecord(Record):
     paper: NotRequired[bool]
     seed: NotRequired[int | None]
     device: NotRequired[str | None]
+    #: of torch in each process, which the order of sums, so the last digits, depend on
+    threads: NotRequired[Count]
     error: NotRequired[str | None]
     dev: NotRequired[DevMetrics]
     fold_dev: NotRequired[list[DevMetrics]]
@@ -95,6 +97,7 @@ def new_record(
     seed: int,
     state: TrialState,
     device: str | None = None,
+    threads: int | None = None,
     error: str | None = None,
     fold_dev: Sequence[DevMetrics] = (),
     history: Sequence[HistoryEntry] = (),
@@ -143,6 +146,8 @@ def new_record(
         }
     if fold is not None:
         record["fold"] = fold
+    if threads is not None:
+        record["threads"] = threads
     if posteriors_sha256 is not None:
         record["posteriors_sha256"] = posteriors_sha256
     return record

@@ -340,6 +340,8 @@ class TrialTraining:
 
     def record(self, state: TrialState, error: str | None = None) -> TrialRecord:
         """The trial's record; dev metrics are means over the folds that ended."""
+        import torch
+
         posteriors = self.run.posteriors_file(self.task.number)
         return new_record(
             trial=self.task.number,
@@ -349,6 +351,7 @@ class TrialTraining:
             seed=self.task.seed,
             state=state,
             device=self.task.device,
+            threads=torch.get_num_threads(),
             error=error,
             fold_dev=self._progress["fold_dev"],
             history=self._progress["history"],

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from serplatform.artifacts.posteriors import posterior_schema
 from serplatform.datasets.fold_data import FoldData
@@ -115,6 +116,17 @@ def test_the_objective_is_the_mean_of_the_folds_begun(make_task):
         expected = np.mean([max(epochs.values()) for epochs in best.values()])
         assert report.objective == pytest.approx(expected)
         assert report.step == report.fold * EPOCHS + report.epoch
+
+
+def test_a_record_says_with_how_many_threads_it_was_trained(run, make_task):
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            train(TrialTraining(make_task(number=threads)))
+    finally:
+        torch.set_num_threads(before)
+    assert {number: record["threads"] for number, record in run.records().items()} == {1: 1, 2: 2}
 
 
 def test_what_a_trial_does_with_its_data_stands_in_its_record(run, make_task):
