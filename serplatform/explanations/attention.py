@@ -15,6 +15,7 @@ import numpy.typing as npt
 from serplatform.alignment.phone_classes import PHONE_CLASSES, Notation, phone_class
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.corpora.base import Span
+from serplatform.features.base import WHOLE_UTTERANCE
 
 #: frames that cover more than this hold several phones and are not laid over them, in seconds
 LONGEST_FRAME = 0.1
@@ -37,12 +38,26 @@ class FrameGrid:
         count: T, frames that the model read.
         shift: seconds from one frame to the next.
         length: seconds that a frame covers.
+        fine: whether a frame has a place in time that is short enough for a phone; not where
+            each sums up a share of the utterance, which may follow its words.
     """
 
     first: int
     count: int
     shift: float
     length: float
+    fine: bool = True
+
+    @classmethod
+    def of(cls, first: int, last: int, *, shift: float, length: float, seconds: float) -> FrameGrid:
+        """Of frames from ``first`` to before ``last`` of an utterance that lasts ``seconds``."""
+        count = last - first
+        if round(shift * count) >= WHOLE_UTTERANCE:
+            share = seconds / count
+            return cls(first=first, count=count, shift=share, length=share, fine=False)
+        return cls(
+            first=first, count=count, shift=shift, length=length, fine=length <= LONGEST_FRAME
+        )
 
     @property
     def centres(self) -> DoubleArray:

@@ -28,7 +28,6 @@ from serplatform.artifacts.files import write_parquet
 from serplatform.explanations.attention import (
     LAG,
     LEAST_AGREEMENT,
-    LONGEST_FRAME,
     autocorrelation,
     class_mass,
     frame_classes,
@@ -147,7 +146,7 @@ class TrialFindings:
         request, grid = self.request, result.grid
         self.map_kinds.update({name: kind for name, (kind, _) in result.maps.items()})
         phones = request.phones.get(result.row)
-        fine = grid.length <= LONGEST_FRAME
+        fine = grid.fine
         classes = None
         if phones and fine and request.agreement[result.row] >= LEAST_AGREEMENT:
             classes = frame_classes(phones, grid, request.notation)
@@ -258,7 +257,7 @@ class TrialFindings:
                 if result.word_frames is None:
                     continue
                 starts = np.asarray((grid.first + result.word_frames) * grid.shift, np.float64)
-            elif grid.length > LONGEST_FRAME:
+            elif not grid.fine:
                 continue
             kept = starts < seconds
             self.curves.setdefault(result.row, []).append(

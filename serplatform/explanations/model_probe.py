@@ -21,6 +21,7 @@ from serplatform.errors import ArtifactError
 from serplatform.explanations.attention import FrameGrid, MapKind, map_kind, shares
 from serplatform.explanations.embeddings import watch_classifier
 from serplatform.explanations.over_time import (
+    FrameUnits,
     GeneratedInput,
     classes_over_time,
     generated_inputs,
@@ -109,9 +110,10 @@ def probe_model(
         )
     info = data.info
     first, last = data.kept(rows)  # what trimming leaves
+    durations = dataset.utterances.column("duration").to_numpy()[rows]
     grids = [
-        FrameGrid(first=a, count=b - a, shift=info.frame_shift, length=info.frame_length)
-        for a, b in zip(first.tolist(), last.tolist(), strict=True)
+        FrameGrid.of(a, b, shift=info.frame_shift, length=info.frame_length, seconds=seconds)
+        for a, b, seconds in zip(*(v.tolist() for v in (first, last, durations)), strict=True)
     ]
     cut = batches(
         np.array([grid.count for grid in grids], dtype=np.int64),
@@ -120,6 +122,7 @@ def probe_model(
         rng=None,
     )
     results: dict[int, ProbeResult] = {}
+    units: FrameUnits | None = None
     heard = architecture_module(model.model).carries  # classes of what is heard so far
     with torch.inference_mode(), watch_classifier(model.model) as seen:
         shards = [rows[positions] for positions in cut]
@@ -133,12 +136,25 @@ def probe_model(
                 each = zip(found, classes_over_time(framewise, own), strict=True)
                 found = [dataclasses.replace(r, over_time=classes) for r, classes in each]
             if generation is not None:
-                inputs = generated_inputs(batch, generation, data.pipeline.normalization)
+                units = _frame_units(model, data) if units is None else units
+                received = model.model.received(batch)
+                inputs = generated_inputs(received, batch.lengths.tolist(), generation, units)
                 pairs = zip(found, inputs, strict=True)
                 found = [dataclasses.replace(r, generated=made) for r, made in pairs]
             results.update(zip(positions.tolist(), found, strict=True))
     ordered = [results[position] for position in range(len(rows))]
     return FoldProbe(model=model, data=data, results=ordered)
+
+
+def _frame_units(model: LoadedModel, data: FoldData) -> FrameUnits:
+    """Those of the frames that the architecture receives; in inference mode."""
+    if architecture_module(model.model) is model.model:  # nothing in front of it
+        return FrameUnits.of_normalized(data.pipeline.normalization)
+    rows = data.rows("train")
+    first, last = data.kept(rows)
+    cut = batches(last - first, batch_size=64, frames_per_batch=_FRAMES_PER_BATCH, rng=None)
+    loaded = load_batches(data, [rows[positions] for positions in cut], torch.device("cpu"), None)
+    return FrameUnits.of_batches((model.model.received(b), b.lengths.tolist()) for b in loaded)
 
 
 def latency(found: FoldProbe) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """What a model says inside an utterance: its class at each step, and the input it expected.
 
 Everything about the input is in standard deviations of the model's training frames (of the speaker
-or the utterance, where these normalise it), so that elements of all sizes count alike.
+or the utterance, where these normalise it; behind a projection, of what it makes of the training
+frames), so that elements of all sizes count alike.
 
 Shapes: B utterances, T frames (vrnn: windows), D elements of a frame.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -19,7 +20,7 @@ from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.explanations import GeneratedRecord
 from serplatform.explanations.attention import FrameGrid
 from serplatform.inputs.normalization import Normalization
-from serplatform.models.base import Batch, Framewise, Generation
+from serplatform.models.base import Framewise, Generation
 
 #: frames of an utterance that are shown whole
 SHOWN_FRAMES = 64
@@ -88,24 +89,58 @@ class GeneratedInput:
         }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrameUnits:
+    """What makes a model's frames z-scores of its training frames.
+
+    Attributes:
+        mean: (D,) or one for all; of the frames as the model receives them.
+        std: likewise.
+        own: (D,) a standard deviation in the feature's own units, where it is known.
+    """
+
+    mean: DoubleArray
+    std: DoubleArray
+    own: DoubleArray | None = None
+
+    @classmethod
+    def of_normalized(cls, normalization: Normalization) -> FrameUnits:
+        """Of frames that a model receives as the pipeline normalises them."""
+        if normalization.kind == "none":
+            return cls(mean=normalization.mean, std=normalization.std, own=normalization.std)
+        own = normalization.std if normalization.kind == "train" else None
+        return cls(mean=np.zeros(1), std=np.ones(1), own=own)
+
+    @classmethod
+    def of_batches(cls, frames: Iterable[tuple[Tensor, Sequence[int]]]) -> FrameUnits:
+        """Of (B, T, D) batches of training frames and their lengths, at least one frame: what a
+        projection makes of them has no units but these."""
+        count, total, squares = 0, np.zeros(1), np.zeros(1)
+        for values, lengths in frames:
+            for row, length in zip(values, lengths, strict=True):
+                own = _array(row[:length])
+                count, total = count + length, total + own.sum(axis=0)
+                squares = squares + np.square(own).sum(axis=0)
+        mean = total / count
+        variance = np.maximum(squares / count - np.square(mean), 0.0)
+        return cls(mean=mean, std=np.sqrt(np.where(variance > 0, variance, 1.0)))
+
+
 def generated_inputs(
-    batch: Batch, found: Generation, normalization: Normalization
+    frames: Tensor, lengths: Sequence[int], found: Generation, units: FrameUnits
 ) -> Iterator[GeneratedInput | None]:
-    """What was expected of each utterance; None where there is one frame only."""
-    own = normalization.kind in ("train", "none")
-    scale = normalization.std if normalization.kind == "none" else 1.0
-    shift = normalization.mean if normalization.kind == "none" else 0.0
-    for b, length in enumerate(batch.lengths.tolist()):
+    """What was expected of each utterance of (B, T, D) frames; None where there is one frame."""
+    for b, length in enumerate(lengths):
         if length < 2:
             yield None
             continue
         predicted, log_std, sampled = (_array(values[b, : length - 1]) for values in found)
         yield GeneratedInput.of(
-            (_array(batch.frames[b, :length]) - shift) / scale,
-            (predicted - shift) / scale,
-            log_std - np.log(scale),
+            (_array(frames[b, :length]) - units.mean) / units.std,
+            (predicted - units.mean) / units.std,
+            log_std - np.log(units.std),
             sampled,
-            normalization.std if own else None,
+            units.own,
         )
 
 

@@ -193,6 +193,10 @@ class SerModel(nn.Module):
         """Frames as predicted, in evaluation mode; None for a model that predicts none."""
         return None
 
+    def received(self, batch: Batch) -> Tensor:
+        """(B, T, D) frames as :meth:`generate` predicts them: the batch's own."""
+        return batch.frames
+
     def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
         """Classify what was heard up to the end of a batch that is the next stretch of utterances.
 

@@ -27,6 +27,7 @@ from serplatform.models.base import (
     Batch,
     Criterion,
     Framewise,
+    Generation,
     InputSpec,
     ModelOutput,
     SerModel,
@@ -85,8 +86,17 @@ class FrontedModel(SerModel):
         """As the architecture's, which sees the frames behind the front."""
         return self.model.framewise(self._behind(batch))
 
+    def generate(self, batch: Batch) -> Generation | None:
+        """As the architecture's: of the frames behind the front, see :meth:`received`."""
+        return self.model.generate(self._behind(batch))
+
+    def received(self, batch: Batch) -> Tensor:
+        """(B, T, P) frames behind the front."""
+        frames: Tensor = self.front(batch.frames)
+        return frames
+
     def _behind(self, batch: Batch) -> Batch:
-        return dataclasses.replace(batch, frames=self.front(batch.frames))
+        return dataclasses.replace(batch, frames=self.received(batch))
 
     def step(self, batch: Batch, state: Any = None) -> tuple[ModelOutput, Any]:
         """As the architecture does; see the base class."""

@@ -14,6 +14,7 @@ from serplatform.explanations.attention import (
     speech_part,
     spread,
 )
+from serplatform.features.base import WHOLE_UTTERANCE
 
 
 def phone(label, start, end):
@@ -32,6 +33,17 @@ PHONES = [
 
 def names(classes):
     return [PHONE_CLASSES[c] for c in classes]
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 12])
+def test_frames_that_sum_up_shares_of_an_utterance_lie_within_it(count: int) -> None:
+    shift = WHOLE_UTTERANCE / count
+    grid = FrameGrid.of(0, count, shift=shift, length=shift, seconds=3.0)
+    assert not grid.fine
+    np.testing.assert_allclose(grid.centres, (np.arange(count) + 0.5) * 3.0 / count)
+    own = FrameGrid.of(2, 7, shift=0.01, length=0.025, seconds=3.0)
+    assert own == FrameGrid(first=2, count=5, shift=0.01, length=0.025)
+    assert not FrameGrid.of(0, 3, shift=2.0, length=2.0, seconds=6.0).fine
 
 
 def test_a_frame_belongs_to_the_phone_at_its_centre():

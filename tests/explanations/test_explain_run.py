@@ -277,6 +277,28 @@ def test_what_vrnn_expected_is_measured_on_every_utterance_and_shown_of_some(exp
         np.testing.assert_allclose(error.mean(axis=1), stored, atol=0.01)
 
 
+def test_behind_a_projection_a_vrnn_expects_what_the_projection_makes(tmp_path: Path) -> None:
+    pooled = {"pooling": "time", "pooling_layout": "sequence", "pooling_segments": 5}
+    values = {f"data.{name}": value for name, value in pooled.items()} | {"data.projection": 6}
+    made = make_audio_run(tmp_path, trials=[("vrnn", {**TRIALS[3][1], **values})])
+    (trial,) = explain_run(made.run)["trials"]
+    longest = max(Dataset.open(made.dataset).utterances["duration"].to_pylist())
+    assert 0 < trial["latency_utterance_seconds"] <= longest
+    for item in read_json(made.run / "explanations" / "utterances.json")["utterances"]:
+        (record,) = item["generated"]
+        assert len(record["centres"]) == 5
+        assert max(record["centres"]) < longest
+    rows = table(made, "generation")
+    assert {r["utterance_id"] for r in rows} == {
+        r["utterance_id"] for r in table(made, "statistics") if r["num_windows"] > 1
+    }
+    assert {len(r["error"]) for r in rows} == {6}
+    assert all(r["unit"] is None for r in rows)
+    # in standard deviations of the training frames the mean is about 1 off
+    assert 0.5 < np.mean([np.mean(r["mean"]) for r in rows]) < 2
+    assert trial["generation"]["utterances"] == len(rows)
+
+
 def test_embeddings_are_of_one_fold(explained) -> None:
     made, summary = explained
     rows = table(made, "embeddings")

@@ -9,6 +9,8 @@ import torch
 from serplatform.explanations.attention import FrameGrid
 from serplatform.explanations.over_time import (
     SHOWN_FRAMES,
+    FrameUnits,
+    GeneratedInput,
     classes_over_time,
     generated_inputs,
 )
@@ -20,6 +22,11 @@ MEAN, STD = np.array([10.0, -3.0]), np.array([4.0, 0.5])
 
 def normalization(kind: str) -> Normalization:
     return Normalization(kind, MEAN, STD, 0.1 * STD)
+
+
+def inputs_of(batch: Batch, found: Generation, kind: str) -> list[GeneratedInput | None]:
+    units = FrameUnits.of_normalized(normalization(kind))
+    return list(generated_inputs(batch.frames, batch.lengths.tolist(), found, units))
 
 
 def drawn(lengths: tuple[int, ...]) -> tuple[Batch, Generation]:
@@ -39,7 +46,7 @@ def drawn(lengths: tuple[int, ...]) -> tuple[Batch, Generation]:
 def test_errors_are_those_of_loops_over_windows_and_elements() -> None:
     lengths = (4, 1, 2)
     batch, found = drawn(lengths)
-    made = list(generated_inputs(batch, found, normalization("train")))
+    made = inputs_of(batch, found, "train")
     assert made[1] is None
     for b in (0, 2):
         windows, dim = lengths[b] - 1, len(MEAN)
@@ -69,20 +76,31 @@ def test_a_raw_input_gives_what_the_normalised_one_gives() -> None:
     mean, std = torch.from_numpy(MEAN), torch.from_numpy(STD)
     raw = Batch(frames=batch.frames * std + mean, lengths=batch.lengths, labels=batch.labels)
     as_raw = Generation(found.predicted * std + mean, found.log_std + std.log(), found.sampled)
-    (ours,) = generated_inputs(batch, found, normalization("train"))
-    (theirs,) = generated_inputs(raw, as_raw, normalization("none"))
+    (ours,) = inputs_of(batch, found, "train")
+    (theirs,) = inputs_of(raw, as_raw, "none")
     assert ours.row.keys() == theirs.row.keys()
     for name, value in ours.row.items():
         np.testing.assert_allclose(theirs.row[name], value)
     np.testing.assert_allclose(ours.row["unit"], STD)
     np.testing.assert_allclose(theirs.deviation, ours.deviation)
-    (of_speaker,) = generated_inputs(batch, found, normalization("speaker"))
+    (of_speaker,) = inputs_of(batch, found, "speaker")
     assert of_speaker.row["unit"] is None
+
+
+def test_behind_a_projection_units_are_of_what_it_makes_of_the_training_frames() -> None:
+    batches = [drawn(lengths)[0] for lengths in ((4, 1), (3,))]
+    scale, shift = torch.tensor([3.0, 0.0]), torch.tensor([5.0, 2.0])  # the second is constant
+    made = [(b.frames * scale + shift, b.lengths.tolist()) for b in batches]
+    units = FrameUnits.of_batches(made)
+    every = np.concatenate([f[b, :n].numpy() for f, ns in made for b, n in enumerate(ns)])
+    np.testing.assert_allclose(units.mean, every.mean(axis=0))
+    np.testing.assert_allclose(units.std, [every[:, 0].std(), 1.0])
+    assert units.own is None
 
 
 def test_a_long_utterance_is_measured_whole_and_shown_in_part() -> None:
     batch, found = drawn((SHOWN_FRAMES + 9,))
-    (item,) = generated_inputs(batch, found, normalization("train"))
+    (item,) = inputs_of(batch, found, "train")
     assert len(item.row["error_over_time"]) == SHOWN_FRAMES + 8
     grid = FrameGrid(first=2, count=SHOWN_FRAMES + 9, shift=1.0, length=2.0)
     record = item.shown(3, "vrnn", grid)
