@@ -3,6 +3,7 @@
     python benchmarks/recognised_words.py NAME WORK --corpus CORPUS --source SOURCE
         --whisper DIRECTORY --out benchmarks/results/recognised_words [--aligner pocketsphinx]
         [--prepare "--map fear=fearful …"] [--protocol speaker-kfold:4] [--epochs 15] [--seeds 2]
+        [--set data.normalization=speaker …]
     python benchmarks/recognised_words.py --check benchmarks/results/recognised_words/*.json
 
 CAN's own future work (Lee, Yoon and Jung, Interspeech 2020, section 5). One corpus is prepared
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--prepare", default="")
     parser.add_argument("--protocol", default="speaker-kfold:4")
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -176,6 +178,7 @@ def main() -> None:
             options = ["--align", sources[arm], "--features", "mfcc_40", *given.prepare.split()]
             run(commands, "prepare", given.corpus, given.source, "--out", str(data), *options)
         settings = {**SETTINGS, "training.max_epochs": given.epochs}
+        settings |= dict(setting.split("=", 1) for setting in given.set)
         settings["data.word_segmentation"] = "equal" if arm == "equal" else "aligned"
         for seed in range(given.seeds):
             out = given.work / f"{arm}-{seed}"
