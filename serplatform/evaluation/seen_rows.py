@@ -72,10 +72,9 @@ def training_rows(system: PredictionSystem, trained_on: str | Path | None = None
     Raises:
         BadInputError: it is not there, is another one, or a bundle does not say where it is.
     """
-    members = [member for fold in system.folds for member in fold.members]
-    if not members:
+    if not system.members:
         raise BadInputError(f"{system.title}: has no member, so there is nothing to evaluate")
-    home = RunDirectory(members[0].directory.parents[2])
+    home = RunDirectory(system.members[0].directory.parents[2])
     if not (home.path / "run.json").is_file():  # a bundle
         if trained_on is None:
             raise BadInputError(

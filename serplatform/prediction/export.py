@@ -22,8 +22,8 @@ from serplatform.artifacts.files import (
 )
 from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.looks import SEALED, UNSEAL
-from serplatform.artifacts.model import ModelDescription, encoder_specs
-from serplatform.artifacts.records import MadeWith, read_record
+from serplatform.artifacts.model import ModelDescription, encoder_specs, read_model
+from serplatform.artifacts.records import MadeWith
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.names import canonical, family_of
@@ -79,11 +79,7 @@ def export(
     system = open_system(source, trial)
     with whole_folder(out) as temporary:
         description = describe(system)
-        configs = [
-            read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
-            for fold in system.folds
-            for member in fold.members
-        ]
+        configs = [read_model(member.directory) for member in system.members]
         corpus = str(description["data"].get("corpus"))
         encoders, files = _bundle_encoders(
             configs, temporary, corpus=corpus, pack=with_encoder, licence=encoder_licence
@@ -226,7 +222,7 @@ def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]
     load_model(member.directory)
     target = folder / place
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())
-    config = read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
+    config = read_model(member.directory)
     vectors = config["data"].get("word_vectors")
     if (
         isinstance(vectors, str) and vectors

@@ -197,7 +197,7 @@ def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any
 def _members(system: PredictionSystem) -> list[dict[str, Any]]:
     """Each trial with its mean share over the folds, heaviest first."""
     rows: dict[str, dict[str, Any]] = {}
-    for member in (member for fold in system.folds for member in fold.members):
+    for member in system.members:
         new = {"member": member.name, "architecture": member.architecture}
         row = rows.setdefault(member.name, {**new, "mean_share": 0.0, "folds": 0})
         row["mean_share"] += member.share / len(system.folds)

@@ -52,10 +52,8 @@ class Predictor:
         self._device = _checked_device(device)
         self._models: dict[Path, LoadedModel] = {}
         self._combiners = [fold.combiner(len(system.classes)) for fold in system.folds]
-        for fold in system.folds:
-            for member in fold.members:
-                if member.directory not in self._models:
-                    self._models[member.directory] = self._load(member.directory)
+        for directory in dict.fromkeys(member.directory for member in system.members):
+            self._models[directory] = self._load(directory)
         self.extractors: dict[str, FeatureExtractor] = {}
         for directory, model in self._models.items():
             joined = model.pipeline.selection
@@ -95,7 +93,7 @@ class Predictor:
         """Architectures of the models that say nothing of the time inside an utterance, and why
         where others of the same architecture do."""
         found = set()
-        for member in (member for fold in self.system.folds for member in fold.members):
+        for member in self.system.members:
             loaded = self._models[member.directory]
             if not gives_steps(loaded):
                 why = architecture_module(loaded.model).no_steps

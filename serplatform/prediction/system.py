@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.console import percent
 from serplatform.ensembles.base import Combiner, combiner_from_parameters
 from serplatform.ensembles.calibration import apply_temperature
@@ -128,8 +128,13 @@ class PredictionSystem:
     identity: str = ""
 
     @property
+    def members(self) -> list[MemberModel]:
+        """Those of all folds."""
+        return [member for fold in self.folds for member in fold.members]
+
+    @property
     def num_models(self) -> int:
-        return len({member.directory for fold in self.folds for member in fold.members})
+        return len({member.directory for member in self.members})
 
     @property
     def trial(self) -> int:
@@ -183,7 +188,4 @@ def not_tested(description: Mapping[str, Any]) -> str:
 def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:
     """Rows of a part in a run's posterior table, their (N,) truth and (N, K) values."""
     table = RunDirectory(system.source).read_posteriors(system.trial)
-    table = table.filter(pc.equal(table.column("part"), part))
-    truth = [system.classes.index(name) for name in table.column("truth").to_pylist()]
-    columns = [table.column(f"p_{name}").to_numpy() for name in system.classes]
-    return table, np.array(truth, dtype=np.int64), np.stack(columns, axis=1).astype(np.float64)
+    return rows_of_part(table, part, system.classes)

@@ -12,10 +12,8 @@ import dataclasses
 import shutil
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
-
 from serplatform.artifacts.files import write_bytes
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
@@ -124,10 +122,7 @@ def read_reference(directory: RunDirectory) -> ReferenceResult | None:
     if not place.record_file(0).exists():
         return None
     record, classes = place.read_record(place.record_file(0)), place.read_run()["classes"]
-    table = place.read_posteriors(0)
-    test = table.filter(pc.equal(table["part"], "test"))
-    truth = np.array([classes.index(name) for name in test["truth"].to_pylist()])
-    posteriors = np.stack([test[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    test, truth, posteriors = rows_of_part(place.read_posteriors(0), "test", classes)
     sealed = not test.num_rows
     uar = None
     if not sealed:

@@ -73,7 +73,7 @@ def export_onnx(
     """
     check_directory(out, NEW)
     system = open_system(source, trial)
-    members = {member.directory: member for fold in system.folds for member in fold.members}
+    members = {member.directory: member for member in system.members}
     if not members:
         raise BadInputError(f"{system.title} has no member, and so no graph")
     found = sorted({member.architecture for member in members.values()} & REFUSED.keys())
@@ -227,7 +227,7 @@ def _combiner(system: PredictionSystem, places: list[Path], posteriors: list[Ten
 
 def _title(system: PredictionSystem) -> str:
     """What a system is, without a path of this machine."""
-    names = {m.name: m.architecture for fold in system.folds for m in fold.members}
+    names = {member.name: member.architecture for member in system.members}
     if "title" in system.description:
         return str(system.description["title"])
     if system.kind == "run":
