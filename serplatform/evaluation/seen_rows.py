@@ -83,9 +83,9 @@ def training_rows(system: PredictionSystem, trained_on: str | Path | None = None
                 "with --trained-on DATA, or, if it is gone, say so with --unchecked"
             )
         dataset = Dataset.open(trained_on)
-        about = system.description.get("data") or {}
-        _check_dataset(dataset, about.get("fingerprint"), system.source)
-        merged = (system.description.get("protocol") or {}).get("label_map") or {}
+        about = system.description
+        _check_dataset(dataset, about["data"].get("fingerprint"), system.source)
+        merged = about["protocol"].get("label_map") or {}
         return TrainingRows(
             dataset=dataset, seen=np.ones(len(dataset), dtype=bool), merged=dict(merged)
         )

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
-from serplatform.artifacts.bundle import BundledEncoder
+from serplatform.artifacts.bundle import (
+    BundledEncoder,
+    BundledFold,
+    BundledMember,
+    PackedEncoders,
+    SystemDescription,
+    WrittenBundle,
+)
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -50,7 +57,7 @@ def export(
     encoder_licence: str | None = None,
     refit: bool = False,
     data: str | Path | None = None,
-) -> dict[str, Any]:
+) -> WrittenBundle:
     """Write the bundle of a run or an ensemble; it appears whole or not at all.
 
     Args:
@@ -135,16 +142,16 @@ def _bundle_encoders(
 
 def _write(
     system: PredictionSystem,
-    description: dict[str, Any],
+    description: SystemDescription,
     folder: Path,
     configs: list[ModelDescription],
     encoders: list[BundledEncoder],
     files: dict[str, str],
-) -> dict[str, Any]:
+) -> WrittenBundle:
     names: dict[str, str] = {}
-    folds = []
+    folds: list[BundledFold] = []
     for fold in system.folds:
-        members = []
+        members: list[BundledMember] = []
         for member in fold.members:
             place = f"models/{directory_name(member.name, names)}/{member.directory.name}"
             if f"{place}/{CONFIG_FILE}" not in files:
@@ -172,7 +179,8 @@ def _write(
         rejection = rejection_data(system)
     recorded = _plugins(system, configs)
     files |= plugins.write(folder, recorded)
-    bundle: dict[str, Any] = {
+    packed: PackedEncoders = {"encoders": encoders} if encoders else {}
+    bundle: WrittenBundle = {
         "schema_version": SCHEMA_VERSION,
         "kind": system.kind,
         "title": description["title"],
@@ -184,9 +192,10 @@ def _write(
         "rejection": rejection,
         "files": files,
         **recorded,
-        **({"encoders": encoders} if encoders else {}),
+        **packed,
         "made": now(),
         "versions": versions(),
+        "sha256": "",
     }
     bundle["sha256"] = contents_digest(bundle)
     write_text(folder / CARD_FILE, model_card(bundle))
@@ -196,7 +205,7 @@ def _write(
 
 def _plugins(system: PredictionSystem, configs: Sequence[ModelDescription]) -> MadeWith:
     """What was imported and is used by a model or a combiner of the system."""
-    combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
+    combiners = [str(fold.parameters["combiner"]) for fold in system.folds if fold.parameters]
     return plugins.made_with(
         architecture=[config["architecture"] for config in configs],
         feature=[f for config in configs for f in config["preprocessing"]["feature"].split("+")],

@@ -47,6 +47,13 @@ def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def flat_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
+    """A row for a table: as :func:`row_values`, with a column a class, and the note last."""
+    values = row_values(row, classes)
+    posteriors, note = values.pop("posteriors") or dict.fromkeys(classes), values.pop("note")
+    return {**values, **{f"p_{name}": p for name, p in posteriors.items()}, "note": note}
+
+
 def json_lines(rows: Iterable[PredictedRow], classes: Sequence[str], **_: object) -> Iterator[str]:
     """One JSON object a line; with a rejector each row has its answer."""
     for row in rows:
@@ -67,9 +74,8 @@ def csv_lines(
         if number == 0:
             head += ["attention", "note"] if row.part == "step" else ["note"]
             yield csv_text([head])
-        values = row_values(row, classes)
-        posteriors = {f"p_{name}": p for name, p in (values["posteriors"] or {}).items()}
-        yield csv_text([[{**values, **posteriors}.get(name) for name in head]])
+        values = flat_values(row, classes)
+        yield csv_text([[values.get(name) for name in head]])
 
 
 def table_lines(

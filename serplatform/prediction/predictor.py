@@ -121,7 +121,7 @@ class Predictor:
         return [words.vocabulary.words for words in found if words is not None]
 
     @property
-    def aligner(self) -> Mapping[str, Any] | None:
+    def aligner(self) -> Mapping[str, object] | None:
         """The model that located the words of the training data; None where no model did."""
         found = [model.pipeline.read_words for model in self._models.values()]
         return next((words.aligner for words in found if words and words.aligner), None)
@@ -224,8 +224,8 @@ class Predictor:
         return model
 
 
-def _called(encoder: Mapping[str, Any]) -> str:
-    return f"{encoder['name']} (SHA-256 {encoder['sha256'][:12]}…)"
+def _called(encoder: Mapping[str, object]) -> str:
+    return f"{encoder['name']} (SHA-256 {str(encoder['sha256'])[:12]}…)"
 
 
 def _of_another_encoder(directory: Path, name: str) -> ArtifactError:
@@ -241,7 +241,7 @@ def average(folds: DoubleArray) -> DoubleArray:
     return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _extractor(name: str, spec: Mapping[str, Any], directory: Path) -> FeatureExtractor:
+def _extractor(name: str, spec: Mapping[str, object], directory: Path) -> FeatureExtractor:
     """The extractor of this version and this machine, if it is the one that a model read."""
     if family_of(name) is None and name not in FEATURES.names():
         raise ArtifactError(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+from serplatform.artifacts.bundle import RefitRecord, RefittedMember
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.model import read_model
@@ -35,7 +35,7 @@ _LINE_EVERY = 5.0  # seconds
 
 def refit_system(
     system: PredictionSystem, folder: Path, data: str | Path | None = None
-) -> tuple[PredictionSystem, dict[str, Any]]:
+) -> tuple[PredictionSystem, RefitRecord]:
     """Train each member of a run's or an ensemble's system on all rows.
 
     Args:
@@ -57,7 +57,7 @@ def refit_system(
         raise BadInputError(f"--refit: {system.title} has no member to train; leave it out")
     opened: dict[Path, tuple[Dataset, FoldPlan]] = {}
     places: dict[str, Path] = {}
-    told: list[dict[str, Any]] = []
+    told: list[RefittedMember] = []
     for number, member in enumerate(members.values(), start=1):
         run = RunDirectory(member.directory.parents[2])
         if run.path not in opened:

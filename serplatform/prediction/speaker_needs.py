@@ -25,8 +25,7 @@ def system_curve(system: PredictionSystem) -> SpeakerStatistics | None:
         ArtifactError: a file is damaged.
     """
     if system.description:
-        carried: SpeakerStatistics | None = system.description.get("speaker_statistics")
-        return carried
+        return system.description.get("speaker_statistics")
     for directory in dict.fromkeys(member.directory for member in system.members):
         model = read_model(directory)
         if model["preprocessing"]["normalization"] in WITHIN_SPEAKER:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.artifacts.bundle import SystemDescription, SystemKind
+from serplatform.artifacts.ensemble import BundledConfidences, IntervalRecord
 from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.console import percent
 from serplatform.ensembles.base import Combiner, combiner_from_parameters
@@ -63,7 +63,7 @@ class FoldSystem:
 
     fold: int
     members: tuple[MemberModel, ...]
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, object] | None = None
     num_candidates: int = 1
 
     def combiner(self, num_classes: int) -> Combiner | None:
@@ -117,13 +117,13 @@ class PredictionSystem:
         identity: what tells it from others wherever it lies; empty where that is not known.
     """
 
-    kind: str
+    kind: SystemKind
     source: Path
     title: str
     classes: tuple[str, ...]
     folds: tuple[FoldSystem, ...]
     synthetic: bool
-    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    description: SystemDescription = dataclasses.field(default_factory=lambda: SystemDescription())
     rejection: BundledConfidences | None = None
     identity: str = ""
 
@@ -162,7 +162,7 @@ class PredictionSystem:
         return f"{self.title}: mean of the posteriors of its {folds} fold models"
 
 
-def with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: IntervalRecord) -> str:
     """A proportion for people, with its interval where it has one.
 
     Example:
@@ -174,7 +174,7 @@ def with_interval(found: Mapping[str, Any]) -> str:
     return percent(found["value"]) + span
 
 
-def not_tested(description: Mapping[str, Any]) -> str:
+def not_tested(description: SystemDescription) -> str:
     """What is said wherever a system whose models were trained on all rows appears."""
     refit = description["refit"]
     return (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import Any
 
 from serplatform.artifacts.files import write_bytes
 from serplatform.artifacts.posteriors import rows_of_part
@@ -68,7 +67,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
         raise SerplatformError(
             f"{dataset.path}: has no feature that an {ARCHITECTURE} is fitted on"
         )
-    values: dict[str, Any] = {FEATURE: found[0]}
+    values: dict[str, object] = {FEATURE: found[0]}
     fixed = run.spaces.values()
     for name in SHARED:  # where every space has one value of it
         alike = {str(space.fixed.get(name)): space.fixed.get(name) for space in fixed}
