@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
+from serplatform.console import parse_duration
 from serplatform.errors import BadInputError, unknown_name
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,3 +54,8 @@ def checked_arguments(function: F) -> F:
         raise BadInputError(f"{function.__name__}(): wrong arguments", faults)
 
     return cast("F", call)
+
+
+def seconds_of(duration: str | float | None) -> float | None:
+    """A duration as `10m` or in seconds."""
+    return None if duration is None else parse_duration(str(duration))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from serplatform.api.arguments import checked_arguments
+from serplatform.api.arguments import checked_arguments, seconds_of
 from serplatform.api.display import show_progress
 from serplatform.api.results import (
     Bundle,
@@ -19,7 +19,6 @@ from serplatform.api.results import (
     Run,
     combine,
     run_request,
-    seconds_of,
 )
 from serplatform.api.session import session
 from serplatform.console import say
@@ -320,7 +319,7 @@ def _plain(value: Any) -> Any:
     raise BadInputError(f"settings: {value!r} is no number, text, list or truth value")
 
 
-def _settings(values: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _settings(values: Mapping[str, object] | None) -> tuple[str, ...]:
     """As a command's `--set` has them."""
     return tuple(
         f"{name}={value if isinstance(value, str) else json.dumps(value, default=_plain)}"

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack
@@ -233,7 +232,7 @@ class Classification:
             [f"{visible(r.name)}: {r.reason}" for r in refused[:_SHOWN]],
         )
 
-    def end(self) -> dict[str, Any]:
+    def end(self) -> dict[str, object]:
         """Tell what was left out and how fast it went; return what ``--json`` prints of it."""
         self.check()
         tally, rejector = self.tally, self._rejector

@@ -7,13 +7,12 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from pydantic import ConfigDict
 from typing_extensions import TypedDict, Unpack
 
-from serplatform.api.arguments import checked_arguments
+from serplatform.api.arguments import checked_arguments, seconds_of
 from serplatform.api.classify import Classification, PredictOptions
 from serplatform.api.execute import SearchSummary, carry_out
 from serplatform.api.seal import unseal_run
@@ -22,10 +21,10 @@ from serplatform.api.write import write_bundle, write_ensemble, write_report
 from serplatform.artifacts.ensemble import read_ensemble
 from serplatform.artifacts.posteriors import read_posterior_table
 from serplatform.artifacts.trial import trials_table
-from serplatform.console import parse_duration, parse_timeout, percent
+from serplatform.console import parse_timeout, percent
 from serplatform.distributed.tune.placement import SearchLimits
 from serplatform.prediction.open import read_bundle
-from serplatform.prediction.output import row_values
+from serplatform.prediction.output import flat_values
 from serplatform.prediction.system import with_interval
 from serplatform.report.answer import Answer, read_answer
 from serplatform.report.data import build_report_data
@@ -90,11 +89,6 @@ def run_request(
     return run
 
 
-def seconds_of(duration: str | float | None) -> float | None:
-    """A duration as `10m` or in seconds."""
-    return None if duration is None else parse_duration(str(duration))
-
-
 @dataclasses.dataclass(frozen=True)
 class ReportPage(os.PathLike[str]):
     """A page that was written, path or URI; a notebook shows its summary and a link."""
@@ -144,16 +138,8 @@ class _System:
         """
         with session(quiet):
             found = Classification(self.path, [str(path) for path in audio], **options)
-            rows = []
-            for row in found.rows:
-                values = row_values(row, found.classes)
-                posteriors = values.pop("posteriors") or dict.fromkeys(found.classes)
-                note = values.pop("note")
-                named = {f"p_{label}": p for label, p in posteriors.items()}
-                rows.append({**values, **named, "note": note})
-            summary = found.end()
-        table = pd.DataFrame(rows)
-        table.attrs["summary"] = summary
+            table = pd.DataFrame([flat_values(row, found.classes) for row in found.rows])
+            table.attrs["summary"] = found.end()
         return table
 
     def _repr_html_(self) -> str:
@@ -217,7 +203,7 @@ class _Exportable(_System):
             write_bundle(
                 self.path,
                 out,
-                trial,
+                trial=trial,
                 with_encoder=with_encoder,
                 encoder_licence=encoder_licence,
                 refit=refit,
@@ -460,7 +446,7 @@ class Bundle(_System):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         system = read_bundle(self.directory)
-        self.info: dict[str, Any] = dict(system.description)
+        self.info = system.description
         self.classes = system.classes
 
     def metrics(self) -> pd.DataFrame:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from typing_extensions import Unpack
 
 from serplatform.console import say
 from serplatform.errors import BadInputError
@@ -14,34 +16,40 @@ from serplatform.storage.mirror import open_copy, publish, shown, target_copy
 from serplatform.storage.outgoing import new_folder, written_file
 
 if TYPE_CHECKING:
+    from serplatform.artifacts.bundle import WrittenBundle
     from serplatform.ensembles.build import SealedEnsemble
     from serplatform.report.extras import Extras
 
 
+class CombineOptions(TypedDict, total=False):
+    """See ``ensembles.build.build_ensemble``."""
+
+    combiner: str
+    temperature: bool
+    objective: str
+    seed: int
+    test_values: bool
+
+
+class ExportOptions(TypedDict, total=False):
+    """See ``prediction.export.export``."""
+
+    trial: int | None
+    with_encoder: bool
+    encoder_licence: str | None
+    refit: bool
+    data: str | Path | None
+
+
 def write_ensemble(
-    runs: Sequence[str | Path],
-    out: str | Path,
-    *,
-    combiner: str,
-    temperature: bool,
-    objective: str,
-    seed: int,
-    test_values: bool = False,
+    runs: Sequence[str | Path], out: str | Path, **options: Unpack[CombineOptions]
 ) -> dict[str, Any]:
-    """Combine runs, see ``ensemble.build.build_ensemble``; return the content of the file."""
+    """Combine runs; return the content of the file."""
     from serplatform.ensembles.build import build_ensemble
 
     check_directory(out, ENSEMBLE)
     target = target_copy(out)
-    content = build_ensemble(
-        [open_copy(run) for run in runs],
-        target,
-        combiner=combiner,
-        temperature=temperature,
-        seed=seed,
-        objective=objective,
-        test_values=test_values,
-    )
+    content = build_ensemble([open_copy(run) for run in runs], target, **options)
     publish(target)
     return content
 
@@ -154,28 +162,13 @@ def write_paper(
 
 
 def write_bundle(
-    source: str | Path,
-    out: str | Path,
-    trial: int | None = None,
-    *,
-    with_encoder: bool = False,
-    encoder_licence: str | None = None,
-    refit: bool = False,
-    data: str | Path | None = None,
-) -> tuple[dict[str, Any], int]:
+    source: str | Path, out: str | Path, **options: Unpack[ExportOptions]
+) -> tuple[WrittenBundle, int]:
     """Write the bundle of a run or an ensemble; return the content of its file, and its bytes."""
     from serplatform.prediction.export import export
 
     with new_folder(out) as folder:
-        bundle = export(
-            open_copy(source),
-            folder,
-            trial=trial,
-            with_encoder=with_encoder,
-            encoder_licence=encoder_licence,
-            refit=refit,
-            data=data,
-        )
+        bundle = export(open_copy(source), folder, **options)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return bundle, size
 

@@ -8,16 +8,18 @@ are in our layouts are removed: other files beside them stay.
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import glob
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,13 @@ def write_text(target: str | Path, text: str) -> None:
     In JSON that is what stands for them, and what is read from it.
     """
     write_bytes(target, text.encode("utf-8", "backslashreplace"))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """The text of a CSV file with these rows."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
 
 
 #: key of a JSON object's own checksum

@@ -47,50 +47,23 @@ class RunLayout:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def run_file(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def folds_file(self) -> Path:
-        return self.path / "folds.json"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "study.journal"
-
-    @property
-    def trials_table(self) -> Path:
-        return self.path / "trials.parquet"
-
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def ensemble_directory(self) -> Path:
-        return self.path / "ensemble"
-
-    @property
-    def reference_directory(self) -> Path:
-        """The run of the reference system."""
-        return self.path / "reference"
+        self.run_file = path / "run.json"
+        self.folds_file = path / "folds.json"
+        self.journal = path / "study.journal"
+        self.trials_table = path / "trials.parquet"
+        self.report_file = path / "report.html"
+        self.ensemble_directory = path / "ensemble"
+        #: the run of the reference system
+        self.reference_directory = path / "reference"
+        #: which looks were taken at test rows; see ``artifacts.looks``
+        self.looks_directory = path / "looks"
+        #: what Ray writes while a search runs
+        self.scratch = path / ".scratch"
 
     @property
     def has_reference(self) -> bool:
-        """Whether there is one, trained."""
+        """Whether there is a reference system, trained."""
         return RunLayout(self.reference_directory).record_file(0).exists()
-
-    @property
-    def looks_directory(self) -> Path:
-        """Which looks were taken at test rows; see ``artifacts.looks``."""
-        return self.path / "looks"
-
-    @property
-    def scratch(self) -> Path:
-        """What Ray writes while a search runs."""
-        return self.path / ".scratch"
 
     def posteriors_file(self, trial: int) -> Path:
         return self.path / "posteriors" / f"trial-{trial:05d}.parquet"

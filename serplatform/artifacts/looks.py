@@ -27,6 +27,14 @@ class Look(Record):
     measured: dict[str, str]
 
 
+class LookRecord(Record):
+    """What a bundle keeps of a :class:`LookCount`."""
+
+    number: int
+    total: int
+    complete: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class LookCount:
     """Which look at its run's test rows a number comes from.
@@ -46,6 +54,10 @@ class LookCount:
     def short(self) -> str:
         """``look 2 of 3``; beside a number."""
         return f"look {self.number}" + (f" of {self.total}" if self.total > self.number else "")
+
+    def as_record(self) -> LookRecord:
+        """As a bundle keeps it."""
+        return {"number": self.number, "total": self.total, "complete": self.complete}
 
     def __str__(self) -> str:
         if self.total == 1:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal, NotRequired
 
+from serplatform.artifacts.layout import CONFIG_FILE
 from serplatform.artifacts.records import (
     Classes,
     Count,
@@ -14,6 +16,7 @@ from serplatform.artifacts.records import (
     Record,
     Seconds,
     TensorFile,
+    read_record,
 )
 
 #: values of ``data.normalization`` that read the unlabelled audio of a test speaker
@@ -90,6 +93,11 @@ class ModelDescription(Record):
     metrics: dict[str, object]
     weights: TensorFile
     plugins: NotRequired[list[PluginRecord]]
+
+
+def read_model(directory: Path) -> ModelDescription:
+    """What a model says of itself; see :func:`read_record`."""
+    return read_record(ModelDescription, directory / CONFIG_FILE, "model description")
 
 
 def encoder_specs(value: object) -> list[Mapping[str, object]]:

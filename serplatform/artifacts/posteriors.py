@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.files import file_sha256, read_parquet
@@ -99,7 +100,7 @@ def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> p
     for column, known in (("truth", set(classes)), ("part", {"dev", "test"})):
         if unknown := sorted(set(table[column].to_pylist()) - known):
             errors.append(f"unknown label(s) in column {column}: {', '.join(unknown)}")
-    values = np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    values = _values(table, classes)
     away = np.abs(values.sum(axis=1) - 1.0)
     if not np.isfinite(values).all() or (values < 0).any():
         errors.append("posteriors must be finite and not negative")
@@ -108,3 +109,16 @@ def checked_posteriors(table: pa.Table, path: Path, classes: Sequence[str]) -> p
     if errors:
         raise ArtifactError(f"{path}: the posterior table is not valid:", errors)
     return table
+
+
+def rows_of_part(
+    table: pa.Table, part: str, classes: Sequence[str]
+) -> tuple[pa.Table, IntArray, DoubleArray]:
+    """The N rows of a part in a posterior table, their (N,) truth and (N, K) posteriors."""
+    table = table.filter(pc.equal(table["part"], part))
+    truth = [classes.index(name) for name in table["truth"].to_pylist()]
+    return table, np.array(truth, dtype=np.int64), _values(table, classes)
+
+
+def _values(table: pa.Table, classes: Sequence[str]) -> DoubleArray:
+    return np.stack([table[f"p_{name}"].to_numpy() for name in classes], axis=1)

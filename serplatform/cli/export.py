@@ -115,7 +115,7 @@ def command(
     bundle, size = write_bundle(
         source,
         out,
-        trial,
+        trial=trial,
         with_encoder=with_encoder,
         encoder_licence=encoder_licence,
         refit=refit,

@@ -24,6 +24,7 @@ from serplatform.corpora.base import CORPORA, FormatCorpus, Manifest, RejectedUt
 from serplatform.corpora.paths import PathFinder, RowError, without_ending
 from serplatform.corpora.place import Place
 from serplatform.corpora.table_dialect import read_table
+from serplatform.corpora.table_rows import GENDERS
 from serplatform.corpora.times import seconds, span_name
 from serplatform.errors import BadInputError
 from serplatform.labels import is_missing
@@ -38,8 +39,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
     "session": ("session",),
 }
 _ROUNDING = 0.025  # seconds by which spans of two tables may differ
-_SPLITS = {"train": "train", "dev": "dev", "test": "test"}
-_GENDERS = {"m": "male", "f": "female", "w": "female"}
+_SPLITS = ("train", "dev", "test")
 
 #: (file, start, end), seconds; start and end None for a whole file
 Key = tuple[str, float | None, float | None]
@@ -158,7 +158,8 @@ def _roles(entry: Any) -> dict[str, str]:
 
 
 def _read_table(root: Path, name: str, entry: dict[str, Any], header: dict[str, Any]) -> _Table:
-    split = (header["splits"].get(entry.get("split_id")) or {}).get("type")
+    kind = (header["splits"].get(entry.get("split_id")) or {}).get("type")
+    split = kind if kind in _SPLITS else None
     rows = []
     for number, cells in enumerate(_cells(root, name), start=1):
         if not cells.get("file"):
@@ -170,7 +171,7 @@ def _read_table(root: Path, name: str, entry: dict[str, Any], header: dict[str, 
         if not start and end is None:
             start = None
         rows.append(((cells.pop("file"), start, end), cells))
-    return _Table(name=name, split=_SPLITS.get(str(split)), roles=_roles(entry), rows=tuple(rows))
+    return _Table(name=name, split=split, roles=_roles(entry), rows=tuple(rows))
 
 
 def _cells(root: Path, name: str) -> Iterator[dict[str, str]]:
@@ -314,7 +315,7 @@ def _utterance(finder: PathFinder, key: Key, values: Mapping[str, str], facts: _
         end=end,
         speaker_id=facts.get("speaker", key),
         emotion=values["emotion"],
-        gender=_GENDERS.get(gender, gender) or None,
+        gender=GENDERS.get(gender, gender) or None,
         session=facts.get("session", key) or None,
         text=facts.get("text", key) or None,
         language=language or None,

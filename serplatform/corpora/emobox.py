@@ -60,13 +60,16 @@ class EmoBoxLists(TableFormat):
         return ""
 
     def root(self, source: Path) -> Path:
-        """The given directory or the list's; of ``data/NAME`` in a checkout, the checkout."""
-        return _checkout(source) or _folder(source)
+        """The given directory or the list's; of ``data/NAME`` with labels in a checkout, that."""
+        folder = super().root(source)
+        known = folder.resolve().parent.name == "data" and (folder / _LABELS).is_file()
+        return folder.resolve().parents[1] if known else folder
 
     def scan(self, source: Path) -> Manifest:
         if not source.exists():
             raise BadInputError(f"{source}: no such file or directory")
-        folder, place = _folder(source), Place(source)
+        place = Place(source)
+        folder = place.root
         root, names = self.root(source), _label_names(folder)
         rows: dict[str, dict[str, str]] = {}
         tests: dict[str, set[str]] = {}
@@ -127,17 +130,6 @@ def _fold_and_part(file: PurePosixPath) -> tuple[str, str]:
     fold, part = _FOLD.search(str(file)), _PART.search(file.name)
     name = part[1] if part else ""
     return fold[1] if fold else "", SPLITS.get(name, name)
-
-
-def _folder(source: Path) -> Path:
-    return source if source.is_dir() else source.parent
-
-
-def _checkout(source: Path) -> Path | None:
-    """The directory above ``data/NAME``, where that is given and holds a ``label_map.json``."""
-    folder = _folder(source).resolve()
-    known = folder.parent.name == "data" and (folder / _LABELS).is_file()
-    return folder.parents[1] if known else None
 
 
 def _label_names(folder: Path) -> dict[str, str]:

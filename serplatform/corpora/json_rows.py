@@ -53,7 +53,7 @@ def read_objects(path: Path, most: int | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def cells(record: Mapping[str, Any]) -> dict[str, str]:
+def cells(record: Mapping[str, object]) -> dict[str, str]:
     """The plain values of a record as text; lists and further records are left out."""
     return {
         str(name): str(value).lower() if isinstance(value, bool) else str(value)

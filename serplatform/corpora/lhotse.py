@@ -91,7 +91,7 @@ def _manifests(place: Place) -> list[Path]:
     ]
 
 
-def _kind(value: Mapping[str, Any]) -> str:
+def _kind(value: Mapping[str, object]) -> str:
     """``cut``, ``recording`` or ``supervision``; "" where it is none of Lhotse's objects."""
     if str(value.get("type", "")).endswith("Cut") or {"recording", "supervisions"} <= value.keys():
         return "cut"
@@ -114,7 +114,7 @@ def _utterances(
         yield name, lambda s=supervision: _row_of_cut(value, s)
 
 
-def _row_of_cut(cut: Mapping[str, Any], supervision: Mapping[str, Any]) -> dict[str, str]:
+def _row_of_cut(cut: Mapping[str, object], supervision: Mapping[str, object]) -> dict[str, str]:
     kind = cut.get("type", "MonoCut")
     if kind != "MonoCut":
         raise RowError(f"is a {kind}: only cuts of one recording and channel are read")
@@ -125,7 +125,7 @@ def _row_of_cut(cut: Mapping[str, Any], supervision: Mapping[str, Any]) -> dict[
 
 
 def _row(
-    supervision: Mapping[str, Any], start: float, recording: Any, others: Any
+    supervision: Mapping[str, object], start: float, recording: Any, others: Any
 ) -> dict[str, str]:
     """One supervision as a row; its times count from ``start`` of the recording."""
     if not isinstance(recording, dict):
@@ -146,7 +146,7 @@ def _row(
     begin = start + _number(supervision, "start")
     length = _number(supervision, "duration")
     row = cells({name: supervision[name] for name in _KEPT if name in supervision})
-    own = supervision.get("custom")
+    own: Any = supervision.get("custom")
     custom = {**(others if isinstance(others, dict) else {}), **(own if own else {})}
     label = next((name for name in _LABELS if name in custom), "")
     row |= {name: text for name, text in cells(custom).items() if name not in (*row, label)}
@@ -158,7 +158,7 @@ def _row(
     return row
 
 
-def _number(value: Mapping[str, Any], name: str) -> float:
+def _number(value: Mapping[str, object], name: str) -> float:
     found = value.get(name, 0.0)
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise RowError(f"its {name} is no number")

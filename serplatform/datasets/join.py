@@ -9,8 +9,6 @@ Shapes: N rows of all parts.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import os
 from collections import Counter
@@ -30,6 +28,7 @@ from serplatform.artifacts.dataset import (
 )
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
+    csv_text,
     file_sha256,
     unfinished_folder,
     write_json,
@@ -162,10 +161,8 @@ def _write(
     write_parquet(folder / "utterances.parquet", pa.Table.from_pylist(kept, schema))
     ids = {row["utterance_id"] for row in kept}
     write_parquet(folder / "alignment.parquet", joined_alignment(parts, ids))
-    text = io.StringIO()
-    names = ["utterance_id", "path", "reason"]
-    csv.writer(text, lineterminator="\n").writerows([names, *rejected])
-    write_text(folder / "rejected.csv", text.getvalue())
+    head = ["utterance_id", "path", "reason"]
+    write_text(folder / "rejected.csv", csv_text([head, *rejected]))
     first = np.cumsum([0, *(len(part.dataset) for part in parts)])
     taken = [
         np.flatnonzero([not reason for reason in reasons[first[i] : first[i + 1]]])

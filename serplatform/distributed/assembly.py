@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from serplatform.artifacts.dataset import (
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     atomic_path,
+    csv_text,
     file_sha256,
     read_parquet,
     write_json,
@@ -95,11 +94,12 @@ def assemble(
         (read_parquet(report.alignment(partial)) for report in filled if report.spans),
     )
     left_out = [(r.utterance_id, r.path, r.reason) for r in rejections]
-    write_text(out / "rejected.csv", _csv(["utterance_id", "path", "reason"], left_out))
+    write_text(out / "rejected.csv", csv_text([["utterance_id", "path", "reason"], *left_out]))
     unaligned = [entry for report in reports for entry in report.unaligned]
     names = ["utterances.parquet", "alignment.parquet", "rejected.csv"]
     if unaligned:
-        write_text(out / "unaligned.csv", _csv(["utterance_id", "reason", "detail"], unaligned))
+        head = ["utterance_id", "reason", "detail"]
+        write_text(out / "unaligned.csv", csv_text([head, *unaligned]))
         names.append("unaligned.csv")
     classes = _classes(corpus, by_emotion)
     aligned: Counter[str] = sum((Counter(report.aligned) for report in filled), Counter())
@@ -209,12 +209,6 @@ def _features(
         }
         for name, extractor in extractors.items()
     }
-
-
-def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([names, *rows])
-    return stream.getvalue()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class DatasetRequest(TypedDict):
     corpus: str
     source: str | None
     root: str | None
-    options: dict[str, Any]
+    options: dict[str, object]
     label_map: dict[str, str]
     max_duration: float | None
     align: str
@@ -61,7 +61,7 @@ class DatasetRequest(TypedDict):
     version: int
     fingerprints: int
     speakers_differ: NotRequired[bool]
-    aligner: NotRequired[dict[str, Any]]
+    aligner: NotRequired[dict[str, object]]
     plugins: NotRequired[list[PluginRecord]]
 
 
@@ -130,8 +130,6 @@ class ExtractionProgress:
     done: int
     total: int
     rejected: int
-    shards_done: int
-    seconds: float
 
 
 def shard_size(num_utterances: int) -> int:
@@ -266,7 +264,7 @@ def _megabytes(size: float) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else "less than 1 MB"
 
 
-def _workers(workers: int | None, *, costly: bool) -> tuple[int, dict[str, Any]]:
+def _workers(workers: int | None, *, costly: bool) -> tuple[int, dict[str, float]]:
     """How many tasks at a time, and what each asks of Ray."""
     import ray
 
@@ -291,7 +289,6 @@ def extract_shards(
         InterruptedRunError: Ctrl-C; whole shards are kept.
         SerplatformError: a task failed.
     """
-    began = time.monotonic()
     reports = {task.number: report for task in tasks if (report := finished_shard(task))}
     sizes = {task.number: len(task.utterances) for task in tasks}
 
@@ -302,8 +299,6 @@ def extract_shards(
                     done=sum(sizes[number] for number in reports),
                     total=sum(sizes.values()),
                     rejected=sum(len(report.rejections) for report in reports.values()),
-                    shards_done=len(reports),
-                    seconds=time.monotonic() - began,
                 )
             )
 

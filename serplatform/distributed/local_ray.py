@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from serplatform import stopping
 from serplatform.console import end_stage, say, stage
@@ -263,7 +262,7 @@ def _bases() -> list[str]:
     ]
 
 
-def _object_store(directory: Path) -> dict[str, Any]:
+def _object_store(directory: Path) -> dict[str, int | str]:
     """Size and place of Ray's object store: in shared memory, if that has room for it."""
     import psutil
 

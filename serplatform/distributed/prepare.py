@@ -83,7 +83,7 @@ class PrepareSummary:
     shards_reused: int = 0
     added_to: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
         names = ("corpus", "title", "synthetic", "classes", "counts", "default_protocol", "notes")
         return {
@@ -109,7 +109,7 @@ def prepare(
     align: str = NONE,
     alignments: Path | None = None,
     workers: int | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     label_map: Mapping[str, str] | None = None,
     speakers_differ: bool = False,
     max_duration: float | None = MAX_DURATION,
@@ -288,7 +288,7 @@ def ensure_demo() -> Path:
     return target
 
 
-def make_corpus(name: str, options: Mapping[str, Any]) -> Corpus:
+def make_corpus(name: str, options: Mapping[str, object]) -> Corpus:
     """Make a registered corpus.
 
     Raises:

@@ -10,7 +10,7 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def printed_lines_to(take: Callable[[str], None]) -> Iterator[None]:
     """Hand over what Ray would print on stdout, whose last line may be a program's to read."""
     from ray._private import worker
 
-    def redirected(data: dict[str, Any], *_: Any, **__: Any) -> None:
+    def redirected(data: Mapping[str, Sequence[object]], *_: Any, **__: Any) -> None:
         take(" ".join(map(str, data.get("lines", ()))))
 
     with replaced(worker, "print_to_stdstream", redirected):

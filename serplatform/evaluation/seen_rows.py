@@ -72,10 +72,9 @@ def training_rows(system: PredictionSystem, trained_on: str | Path | None = None
     Raises:
         BadInputError: it is not there, is another one, or a bundle does not say where it is.
     """
-    members = [member for fold in system.folds for member in fold.members]
-    if not members:
+    if not system.members:
         raise BadInputError(f"{system.title}: has no member, so there is nothing to evaluate")
-    home = RunDirectory(members[0].directory.parents[2])
+    home = RunDirectory(system.members[0].directory.parents[2])
     if not (home.path / "run.json").is_file():  # a bundle
         if trained_on is None:
             raise BadInputError(
@@ -84,9 +83,9 @@ def training_rows(system: PredictionSystem, trained_on: str | Path | None = None
                 "with --trained-on DATA, or, if it is gone, say so with --unchecked"
             )
         dataset = Dataset.open(trained_on)
-        about = system.description.get("data") or {}
-        _check_dataset(dataset, about.get("fingerprint"), system.source)
-        merged = (system.description.get("protocol") or {}).get("label_map") or {}
+        about = system.description
+        _check_dataset(dataset, about["data"].get("fingerprint"), system.source)
+        merged = about["protocol"].get("label_map") or {}
         return TrainingRows(
             dataset=dataset, seen=np.ones(len(dataset), dtype=bool), merged=dict(merged)
         )

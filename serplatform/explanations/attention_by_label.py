@@ -10,9 +10,7 @@ Shapes: T frames, L words, N utterances.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from serplatform.alignment.phone_classes import Notation, phone_class, plain_pho
 from serplatform.alignment.tidy import is_special, plain_word
 from serplatform.arrays import DoubleArray
 from serplatform.artifacts.explanations import LabelAttention, LabelAttentions, LabelMean
-from serplatform.artifacts.files import SCHEMA_VERSION, write_json, write_text
+from serplatform.artifacts.files import SCHEMA_VERSION, csv_text, write_json, write_text
 from serplatform.corpora.base import Span
 from serplatform.explanations.attention import FrameGrid
 from serplatform.report.speaker_intervals import mean_interval
@@ -168,17 +166,15 @@ def write_labels(folder: Path, maps: Sequence[LabelAttentions]) -> list[str]:
         "maps": list(maps),
     }
     write_json(folder / f"{FILE}.json", record)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     whose = ["trial", "architecture", "map", "tier"]
     values = ["utterances", "value", "low", "high"]
-    writer.writerow([*whose, "label", "emotion", *values, "p_value", "corrected"])
+    lines: list[list[object]] = [[*whose, "label", "emotion", *values, "p_value", "corrected"]]
     for one in maps:
         for entry in one["labels"]:
             for emotion, mean in entry["emotions"].items():
                 numbers = [mean[name] for name in ("utterances", "value", "low", "high")]
                 test = [entry["p_value"], entry["corrected"]]
                 what = [one["trial"], one["architecture"], one["map"], one["tier"]]
-                writer.writerow([*what, entry["label"], emotion, *numbers, *test])
-    write_text(folder / f"{FILE}.csv", stream.getvalue())
+                lines.append([*what, entry["label"], emotion, *numbers, *test])
+    write_text(folder / f"{FILE}.csv", csv_text(lines))
     return [f"{FILE}.json", f"{FILE}.csv"]

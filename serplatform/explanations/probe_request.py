@@ -16,6 +16,7 @@ from serplatform.alignment.phone_classes import Notation, phone_notation
 from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.explanations import RankedUtterance
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.corpora.base import Span
@@ -140,9 +141,8 @@ def recorded_posteriors(
     directory: RunDirectory, trial: int, classes: Sequence[str]
 ) -> tuple[pa.Table, DoubleArray]:
     """Test rows of a trial's posterior table, N of them, and their (N, K) posteriors."""
-    table = directory.read_posteriors(trial)
-    table = table.filter(pc.equal(table.column("part"), "test"))
-    return table, np.stack([table.column(f"p_{name}").to_numpy() for name in classes], axis=1)
+    table, _, values = rows_of_part(directory.read_posteriors(trial), "test", classes)
+    return table, values
 
 
 def ranked_rows(

@@ -7,11 +7,10 @@ known or was not measured is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
+from serplatform.artifacts.bundle import DescribedData, SystemDescription, WrittenBundle
 from serplatform.models.architectures import ARCHITECTURES
 
 #: what a corpus says of its licence → the hub's name
@@ -34,7 +33,7 @@ _METRICS = {
 }
 
 
-def card_header(bundle: Mapping[str, Any]) -> str:
+def card_header(bundle: WrittenBundle) -> str:
     """The header between its lines of dashes, from the content of ``bundle.json``."""
     about, data = bundle["description"], bundle["description"]["data"]
     architectures = sorted({member["architecture"] for member in about["members"]})
@@ -42,7 +41,7 @@ def card_header(bundle: Mapping[str, Any]) -> str:
     if bundle["synthetic"]:
         tags.append("synthetic-data")
     measured = not bundle["synthetic"] and not {"sealed", "refit"} & about.keys()
-    header: dict[str, Any] = {
+    header: dict[str, object] = {
         **_licence(data.get("licence")),
         **_languages(data.get("language")),
         "library_name": "serplatform",
@@ -59,7 +58,7 @@ def card_header(bundle: Mapping[str, Any]) -> str:
     return f"---\n{text}---\n"
 
 
-def python_use(bundle: Mapping[str, Any]) -> str:
+def python_use(bundle: WrittenBundle) -> str:
     """Lines of Python that classify a recording, started where the bundle lies."""
     trust = ", trust_plugins=True" if bundle.get("plugins") else ""
     return f"""\
@@ -73,7 +72,7 @@ print(system.predict("recording.wav"))
 """
 
 
-def citations(bundle: Mapping[str, Any]) -> list[str]:
+def citations(bundle: WrittenBundle) -> list[str]:
     """The works that its architectures follow, each once; empty where none is named."""
     found: dict[str, list[str]] = {}
     for name in sorted({m["architecture"] for m in bundle["description"]["members"]}):
@@ -110,7 +109,7 @@ def _languages(text: object) -> dict[str, list[str]]:
     return {"language": list(dict.fromkeys(found))} if found else {}
 
 
-def _result(about: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def _result(about: SystemDescription, data: DescribedData) -> dict[str, object]:
     """Pooled test metrics, with what they were measured on."""
     metrics, protocol = about["metrics"], about["protocol"]
     return {

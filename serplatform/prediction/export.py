@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from serplatform import plugins
-from serplatform.artifacts.bundle import BundledEncoder
+from serplatform.artifacts.bundle import (
+    BundledEncoder,
+    BundledFold,
+    BundledMember,
+    PackedEncoders,
+    SystemDescription,
+    WrittenBundle,
+)
 from serplatform.artifacts.files import (
     SCHEMA_VERSION,
     file_sha256,
@@ -22,8 +29,8 @@ from serplatform.artifacts.files import (
 )
 from serplatform.artifacts.layout import CONFIG_FILE, WEIGHTS_FILE
 from serplatform.artifacts.looks import SEALED, UNSEAL
-from serplatform.artifacts.model import ModelDescription, encoder_specs
-from serplatform.artifacts.records import MadeWith, read_record
+from serplatform.artifacts.model import ModelDescription, encoder_specs, read_model
+from serplatform.artifacts.records import MadeWith
 from serplatform.environment import now, versions
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.features.names import canonical, family_of
@@ -50,7 +57,7 @@ def export(
     encoder_licence: str | None = None,
     refit: bool = False,
     data: str | Path | None = None,
-) -> dict[str, Any]:
+) -> WrittenBundle:
     """Write the bundle of a run or an ensemble; it appears whole or not at all.
 
     Args:
@@ -79,11 +86,7 @@ def export(
     system = open_system(source, trial)
     with whole_folder(out) as temporary:
         description = describe(system)
-        configs = [
-            read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
-            for fold in system.folds
-            for member in fold.members
-        ]
+        configs = [read_model(member.directory) for member in system.members]
         corpus = str(description["data"].get("corpus"))
         encoders, files = _bundle_encoders(
             configs, temporary, corpus=corpus, pack=with_encoder, licence=encoder_licence
@@ -139,16 +142,16 @@ def _bundle_encoders(
 
 def _write(
     system: PredictionSystem,
-    description: dict[str, Any],
+    description: SystemDescription,
     folder: Path,
     configs: list[ModelDescription],
     encoders: list[BundledEncoder],
     files: dict[str, str],
-) -> dict[str, Any]:
+) -> WrittenBundle:
     names: dict[str, str] = {}
-    folds = []
+    folds: list[BundledFold] = []
     for fold in system.folds:
-        members = []
+        members: list[BundledMember] = []
         for member in fold.members:
             place = f"models/{directory_name(member.name, names)}/{member.directory.name}"
             if f"{place}/{CONFIG_FILE}" not in files:
@@ -176,7 +179,8 @@ def _write(
         rejection = rejection_data(system)
     recorded = _plugins(system, configs)
     files |= plugins.write(folder, recorded)
-    bundle: dict[str, Any] = {
+    packed: PackedEncoders = {"encoders": encoders} if encoders else {}
+    bundle: WrittenBundle = {
         "schema_version": SCHEMA_VERSION,
         "kind": system.kind,
         "title": description["title"],
@@ -188,9 +192,10 @@ def _write(
         "rejection": rejection,
         "files": files,
         **recorded,
-        **({"encoders": encoders} if encoders else {}),
+        **packed,
         "made": now(),
         "versions": versions(),
+        "sha256": "",
     }
     bundle["sha256"] = contents_digest(bundle)
     write_text(folder / CARD_FILE, model_card(bundle))
@@ -200,7 +205,7 @@ def _write(
 
 def _plugins(system: PredictionSystem, configs: Sequence[ModelDescription]) -> MadeWith:
     """What was imported and is used by a model or a combiner of the system."""
-    combiners = [fold.parameters["combiner"] for fold in system.folds if fold.parameters]
+    combiners = [str(fold.parameters["combiner"]) for fold in system.folds if fold.parameters]
     return plugins.made_with(
         architecture=[config["architecture"] for config in configs],
         feature=[f for config in configs for f in config["preprocessing"]["feature"].split("+")],
@@ -226,7 +231,7 @@ def _copy_model(member: MemberModel, folder: Path, place: str) -> dict[str, str]
     load_model(member.directory)
     target = folder / place
     write_bytes(target / WEIGHTS_FILE, (member.directory / WEIGHTS_FILE).read_bytes())
-    config = read_record(ModelDescription, member.directory / CONFIG_FILE, "model description")
+    config = read_model(member.directory)
     vectors = config["data"].get("word_vectors")
     if (
         isinstance(vectors, str) and vectors

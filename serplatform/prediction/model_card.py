@@ -5,20 +5,29 @@ Shapes: N test rows, K classes.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from serplatform.artifacts.bundle import BundledEncoder
+from serplatform.artifacts.bundle import (
+    BundledEncoder,
+    DescribedData,
+    DescribedMember,
+    DescribedMetric,
+    DescribedProtocol,
+    RefitRecord,
+    SystemDescription,
+    WrittenBundle,
+)
 from serplatform.artifacts.dataset import has_been, read_dataset_description
 from serplatform.artifacts.ensemble import EnsembleRecord, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.looks import SEALED, LookCount, digest_of
-from serplatform.artifacts.run import dev_tests_elsewhere
+from serplatform.artifacts.run import DatasetOfRun, RunDescription, dev_tests_elsewhere
 from serplatform.console import percent
 from serplatform.encoders.open import FOLDERS_VARIABLE
 from serplatform.ensembles.build import SYSTEMS
@@ -43,6 +52,8 @@ _SHOWN = {
     "nll": "negative log-likelihood, nats",
     "ece": "expected calibration error",
 }
+#: what is said of a protocol
+_OF_PROTOCOL = ("name", "speaker_independent", "label_map", "num_folds", "folds_hash", "notes")
 #: how parts of a fold share speakers
 _SPEAKERS = {
     None: "whether speakers are shared is not recorded",
@@ -104,7 +115,7 @@ _LIMITS = (
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~])")
 
 
-def describe(system: PredictionSystem) -> dict[str, Any]:
+def describe(system: PredictionSystem) -> SystemDescription:
     """Describe a system that was opened from a run or an ensemble, for a bundle.
 
     No path of this machine is in it.
@@ -116,14 +127,14 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
         ArtifactError: the posterior table of the trial is missing or damaged.
     """
     members, curve = _members(system), system_curve(system)
-    carried = {} if curve is None else {"speaker_statistics": curve}
+    carried: SystemDescription = {} if curve is None else {"speaker_statistics": curve}
     if system.kind == "ensemble":
         ensemble = read_ensemble(system.source)
         pooled, over = ensemble["pooled"]["ensemble"], ensemble["over_folds"]["ensemble"]
         count = len(ensemble["parameter_order"])
         return {
             "title": f"{ensemble['combiner']} ensemble of {len(members)} trials",
-            "data": _data(ensemble),
+            "data": _data(ensemble.get("dataset")),
             "protocol": {**_protocol(ensemble), "num_folds": len(system.folds)},
             "members": members,
             "parameters": {
@@ -132,7 +143,7 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             },
             "selection": f"{count} candidates; {SYSTEMS['ensemble']}. {_NOTHING_ON_TEST}",
             "metrics": {name: {**pooled[name], **over[name]} for name in METRICS},
-            "look": dataclasses.asdict(_look_of(ensemble)),
+            "look": _look_of(ensemble).as_record(),
             "notes": [*ensemble.get("notes", []), *need_words(curve)],
             **carried,
         }
@@ -148,16 +159,16 @@ def describe(system: PredictionSystem) -> dict[str, Any]:
             "dev rows that are test rows of other folds, so the number of the chosen trial is "
             "optimistic."
         )
-    opened: dict[str, Any] = {"sealed": True}
+    opened: SystemDescription = {"sealed": True}
     if not run.get("sealed"):
         digest = record.get("posteriors_sha256") or file_sha256(directory.posteriors_file(number))
         look = directory.look(
             {"trial": digest_of([digest])}, combiner=f"trial {number}", seed=run["seed"]
         )
-        opened = {"look": dataclasses.asdict(look)}
+        opened = {"look": look.as_record()}
     return {
         "title": f"{record['architecture']}, trial {number}",
-        "data": _data(run),
+        "data": _data(run["dataset"]),
         "protocol": _protocol(run),
         "members": members,
         "parameters": record["params"],
@@ -183,7 +194,7 @@ def _look_of(ensemble: EnsembleRecord) -> LookCount:
     return LookCount(made or 1, max([made or 1, *(len(run.looks()) for run in runs)]), complete)
 
 
-def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any]]:
+def _run_metrics(system: PredictionSystem, part: str) -> dict[str, DescribedMetric]:
     """Every metric on the pooled rows of a part with its interval, and over folds."""
     table, truth, posteriors = trial_posteriors(system, part)
     fold, speakers = table.column("fold").to_numpy(), table.column("speaker_id").to_pylist()
@@ -194,41 +205,44 @@ def _run_metrics(system: PredictionSystem, part: str) -> dict[str, dict[str, Any
     return {name: {**pooled[name].as_dict(), **over[name]} for name in METRICS}
 
 
-def _members(system: PredictionSystem) -> list[dict[str, Any]]:
+def _members(system: PredictionSystem) -> list[DescribedMember]:
     """Each trial with its mean share over the folds, heaviest first."""
-    rows: dict[str, dict[str, Any]] = {}
-    for member in (member for fold in system.folds for member in fold.members):
-        new = {"member": member.name, "architecture": member.architecture}
-        row = rows.setdefault(member.name, {**new, "mean_share": 0.0, "folds": 0})
+    rows: dict[str, DescribedMember] = {}
+    for member in system.members:
+        new: DescribedMember = {
+            "member": member.name,
+            "architecture": member.architecture,
+            "mean_share": 0.0,
+            "folds": 0,
+        }
+        row = rows.setdefault(member.name, new)
         row["mean_share"] += member.share / len(system.folds)
         row["folds"] += 1
     return sorted(rows.values(), key=lambda row: -row["mean_share"])
 
 
-def _data(found: Mapping[str, Any]) -> dict[str, Any]:
+def _data(dataset: DatasetOfRun | None) -> DescribedData:
     """The dataset; language and licence where it still lies where it did."""
-    dataset = dict(found.get("dataset") or {})
-    path = dataset.pop("path", None)
-    counts = dict(dataset.pop("counts", None) or {})
-    dataset["counts"] = {
+    if dataset is None:
+        return {"counts": {}}
+    counts: Mapping[str, object] = dataset.get("counts", {})
+    known = {key: value for key, value in dataset.items() if key not in ("path", "counts")}
+    known["counts"] = {
         key: counts[key] for key in ("utterances", "speakers", "by_emotion") if key in counts
     }
-    try:
-        meta = read_dataset_description(fetch_tables(parse(str(path))))
-    except (ArtifactError, RemoteError, OSError):
-        return dataset
-    if has_been(meta, dataset.get("fingerprint")):
-        dataset |= {key: meta.get(key) for key in ("language", "licence") if key in meta}
-    return dataset
+    with contextlib.suppress(ArtifactError, RemoteError, OSError):
+        meta = read_dataset_description(fetch_tables(parse(dataset["path"])))
+        if has_been(meta, dataset["fingerprint"]):
+            known |= {key: meta.get(key) for key in ("language", "licence") if key in meta}
+    return cast("DescribedData", known)
 
 
-def _protocol(found: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(found: RunDescription | EnsembleRecord) -> DescribedProtocol:
     protocol = found.get("protocol")
-    values = dict(protocol) if isinstance(protocol, Mapping) else {"name": protocol}
-    values.setdefault("speaker_independent", found.get("speaker_independent"))
-    values["folds_hash"] = found.get("folds_hash")
-    names = ("name", "speaker_independent", "label_map", "num_folds", "folds_hash", "notes")
-    return {key: values.get(key) for key in names}
+    values: dict[str, object] = {"speaker_independent": found.get("speaker_independent")}
+    values |= dict(protocol) if protocol is not None else {}
+    values["folds_hash"] = found["folds_hash"]
+    return cast("DescribedProtocol", {name: values.get(name) for name in _OF_PROTOCOL})
 
 
 def plain(text: object) -> str:
@@ -242,10 +256,10 @@ def plain(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", "".join(c for c in line if c.isprintable()))
 
 
-def model_card(bundle: Mapping[str, Any]) -> str:
+def model_card(bundle: WrittenBundle) -> str:
     """The text of ``README.md``, from the content of ``bundle.json``."""
     about, synthetic = bundle["description"], bundle["synthetic"]
-    encoders: list[BundledEncoder] = bundle.get("encoders", [])
+    encoders = bundle.get("encoders", [])
     plugins = ", ".join(f"`{plain(record['name'])}`" for record in bundle.get("plugins", []))
     again = "refit" in about
     part = "Dev" if "sealed" in about else "Test"
@@ -263,7 +277,7 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         "Speech emotion recognition: for a recording it gives the posterior probability of each of "
         f"{len(bundle['classes'])} classes: {', '.join(map(plain, bundle['classes']))}.\n",
         _USE + python_use(bundle) + (_NEEDS_ENCODERS if encoders else _NEEDS),
-        encoders and "## Pretrained encoders\n\n" + _encoders_text(encoders),
+        "## Pretrained encoders\n\n" + _encoders_text(encoders) if encoders else "",
         plugins and _PLUGINS.format(plugins),
         "## Data\n\n" + _data_table(about["data"], synthetic),
         _protocol_text(about),
@@ -273,14 +287,15 @@ def model_card(bundle: Mapping[str, Any]) -> str:
         _models(bundle["kind"], about),
         "## Limits\n\n" + _list(limits),
         "## Notes\n\n" + _list(map(plain, about["notes"])) if about["notes"] else "",
-        cited and "## Citation\n\n" + _list(map(plain, cited)),
+        "## Citation\n\n" + _list(map(plain, cited)) if cited else "",
         f"## Made\n\n{plain(bundle['made'])} with {versions}.\n",
     ]
     return "\n".join(section for section in sections if section)
 
 
-def _data_table(data: Mapping[str, Any], synthetic: bool) -> str:
+def _data_table(data: DescribedData, synthetic: bool) -> str:
     counts = data.get("counts", {})
+    by_emotion = cast("dict[str, int]", counts.get("by_emotion", {}))
     rows = {
         "corpus": data.get("title"),
         "language": data.get("language"),
@@ -288,13 +303,13 @@ def _data_table(data: Mapping[str, Any], synthetic: bool) -> str:
         "speech": "synthetic" if synthetic else "recorded",
         "utterances": counts.get("utterances"),
         "speakers": counts.get("speakers"),
-        "by class": ", ".join(f"{k} {n}" for k, n in counts.get("by_emotion", {}).items()),
+        "by class": ", ".join(f"{k} {n}" for k, n in by_emotion.items()),
         "fingerprint": data.get("fingerprint"),
     }
     return _table(("", ""), [(k, v) for k, v in rows.items() if v not in (None, "")])
 
 
-def _protocol_text(about: Mapping[str, Any]) -> str:
+def _protocol_text(about: SystemDescription) -> str:
     protocol, selection, look = about["protocol"], about["selection"], about.get("look")
     lines = [
         "## Protocol\n",
@@ -310,16 +325,16 @@ def _protocol_text(about: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], part: str) -> str:
+def _metrics_table(metrics: Mapping[str, DescribedMetric], part: str) -> str:
     rows = []
     for name, meaning in _SHOWN.items():
         found = metrics[name]
         unit = " %" if in_percent(name) else ""
-        whole = Interval(value=found["value"], low=found.get("low"), high=found.get("high"))
+        whole = Interval(value=found["value"], low=found["low"], high=found["high"])
         bounds = "none" if name == "ece" else "one speaker: none"
         if whole.low is not None:
             bounds = interval(name, whole) + unit
-        spread = "" if found.get("sd") is None else f" ± {metric(name, found['sd'])}"
+        spread = "" if found["sd"] is None else f" ± {metric(name, found['sd'])}"
         rows.append(
             (
                 meaning,
@@ -332,7 +347,7 @@ def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], part: str) -> str:
     return _table(head, rows)
 
 
-def _models(kind: str, about: Mapping[str, Any]) -> str:
+def _models(kind: str, about: SystemDescription) -> str:
     rows = [
         (m["member"], m["architecture"], percent(m["mean_share"]), m["folds"])
         for m in about["members"]
@@ -348,7 +363,7 @@ def _models(kind: str, about: Mapping[str, Any]) -> str:
     return lines + f"\nFor each fold: {how}. The answer is the mean over folds.\n"
 
 
-def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
+def _trained_again(kind: str, refit: RefitRecord) -> str:
     """How models of all rows were trained, and how they are combined."""
     text = "\nOne model a trial, trained once on all rows, test rows included.\n"
     if stepped := [m for m in refit["members"] if m["epochs"] is not None]:
@@ -356,7 +371,9 @@ def _trained_again(kind: str, refit: Mapping[str, Any]) -> str:
             "\nNo dev rows are left on which an epoch could be chosen. It was fixed before "
             "training: the median of the best epochs of the folds.\n\n"
         )
-        rows = [(m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"]))) for m in stepped]
+        rows = [
+            (m["member"], m["epochs"], ", ".join(map(str, m["best_epochs"] or ()))) for m in stepped
+        ]
         text += _table(("trial", "epochs", "best epochs of the folds"), rows)
     if kind == "ensemble":
         text += (

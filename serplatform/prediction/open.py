@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from serplatform import plugins
-from serplatform.artifacts.bundle import BundleDescription, BundledMember
+from serplatform.artifacts.bundle import BundleDescription, BundledMember, SystemDescription
 from serplatform.artifacts.ensemble import MemberRecord, ensemble_identity, read_ensemble
 from serplatform.artifacts.files import file_sha256
 from serplatform.artifacts.layout import no_system
@@ -221,7 +222,7 @@ def read_bundle(path: Path) -> PredictionSystem:
             for entry in bundle["folds"]
         ),
         synthetic=bundle["synthetic"],
-        description=bundle["description"],
+        description=cast("SystemDescription", bundle["description"]),
         rejection=bundle.get("rejection"),
         identity=bundle.get("identity", ""),
     )

@@ -5,12 +5,11 @@ Shapes: K classes.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from serplatform.artifacts.files import csv_text
 from serplatform.console import percent
 from serplatform.prediction.rejection import NOT_SURE
 from serplatform.prediction.rows import PredictedRow
@@ -48,16 +47,21 @@ def row_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def json_lines(
-    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
-) -> Iterator[str]:
-    """One JSON object a line; with a rejector each row has its answer, whatever ``rejecting``."""
+def flat_values(row: PredictedRow, classes: Sequence[str]) -> dict[str, Any]:
+    """A row for a table: as :func:`row_values`, with a column a class, and the note last."""
+    values = row_values(row, classes)
+    posteriors, note = values.pop("posteriors") or dict.fromkeys(classes), values.pop("note")
+    return {**values, **{f"p_{name}": p for name, p in posteriors.items()}, "note": note}
+
+
+def json_lines(rows: Iterable[PredictedRow], classes: Sequence[str], **_: object) -> Iterator[str]:
+    """One JSON object a line; with a rejector each row has its answer."""
     for row in rows:
         yield json.dumps(row_values(row, classes), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def csv_lines(
-    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
+    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False, **_: object
 ) -> Iterator[str]:
     """A header, then one line per row: ``file, part, start, end, emotion, p_<class>…, note``.
 
@@ -69,14 +73,13 @@ def csv_lines(
     for number, row in enumerate(rows):
         if number == 0:
             head += ["attention", "note"] if row.part == "step" else ["note"]
-            yield _csv(head)
-        values = row_values(row, classes)
-        posteriors = {f"p_{name}": p for name, p in (values["posteriors"] or {}).items()}
-        yield _csv([{**values, **posteriors}.get(name) for name in head])
+            yield csv_text([head])
+        values = flat_values(row, classes)
+        yield csv_text([[values.get(name) for name in head]])
 
 
 def table_lines(
-    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False
+    rows: Iterable[PredictedRow], classes: Sequence[str], *, rejecting: bool = False, **_: object
 ) -> Iterator[str]:
     """Aligned columns, posteriors in percent; ``rejecting`` adds ``answer`` and ``conf.``."""
     emotion = max(map(len, [*map(visible, classes), "emotion"]))
@@ -120,9 +123,3 @@ def visible(text: str) -> str:
         'a\\x1b[31m\\nb.wav'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _csv(values: Sequence[Any]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(values)
-    return stream.getvalue()

@@ -52,10 +52,8 @@ class Predictor:
         self._device = _checked_device(device)
         self._models: dict[Path, LoadedModel] = {}
         self._combiners = [fold.combiner(len(system.classes)) for fold in system.folds]
-        for fold in system.folds:
-            for member in fold.members:
-                if member.directory not in self._models:
-                    self._models[member.directory] = self._load(member.directory)
+        for directory in dict.fromkeys(member.directory for member in system.members):
+            self._models[directory] = self._load(directory)
         self.extractors: dict[str, FeatureExtractor] = {}
         for directory, model in self._models.items():
             joined = model.pipeline.selection
@@ -95,7 +93,7 @@ class Predictor:
         """Architectures of the models that say nothing of the time inside an utterance, and why
         where others of the same architecture do."""
         found = set()
-        for member in (member for fold in self.system.folds for member in fold.members):
+        for member in self.system.members:
             loaded = self._models[member.directory]
             if not gives_steps(loaded):
                 why = architecture_module(loaded.model).no_steps
@@ -123,7 +121,7 @@ class Predictor:
         return [words.vocabulary.words for words in found if words is not None]
 
     @property
-    def aligner(self) -> Mapping[str, Any] | None:
+    def aligner(self) -> Mapping[str, object] | None:
         """The model that located the words of the training data; None where no model did."""
         found = [model.pipeline.read_words for model in self._models.values()]
         return next((words.aligner for words in found if words and words.aligner), None)
@@ -226,8 +224,8 @@ class Predictor:
         return model
 
 
-def _called(encoder: Mapping[str, Any]) -> str:
-    return f"{encoder['name']} (SHA-256 {encoder['sha256'][:12]}…)"
+def _called(encoder: Mapping[str, object]) -> str:
+    return f"{encoder['name']} (SHA-256 {str(encoder['sha256'])[:12]}…)"
 
 
 def _of_another_encoder(directory: Path, name: str) -> ArtifactError:
@@ -243,7 +241,7 @@ def average(folds: DoubleArray) -> DoubleArray:
     return np.asarray(mean / mean.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _extractor(name: str, spec: Mapping[str, Any], directory: Path) -> FeatureExtractor:
+def _extractor(name: str, spec: Mapping[str, object], directory: Path) -> FeatureExtractor:
     """The extractor of this version and this machine, if it is the one that a model read."""
     if family_of(name) is None and name not in FEATURES.names():
         raise ArtifactError(

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+from serplatform.artifacts.bundle import RefitRecord, RefittedMember
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.layout import CONFIG_FILE
-from serplatform.artifacts.model import ModelDescription
-from serplatform.artifacts.records import read_record
+from serplatform.artifacts.model import read_model
 from serplatform.artifacts.trial import trained_folds
 from serplatform.console import Pace, say
 from serplatform.datasets.dataset import Dataset
@@ -36,7 +35,7 @@ _LINE_EVERY = 5.0  # seconds
 
 def refit_system(
     system: PredictionSystem, folder: Path, data: str | Path | None = None
-) -> tuple[PredictionSystem, dict[str, Any]]:
+) -> tuple[PredictionSystem, RefitRecord]:
     """Train each member of a run's or an ensemble's system on all rows.
 
     Args:
@@ -53,12 +52,12 @@ def refit_system(
         BadInputError: the dataset is not there, or a member cannot be trained on all rows.
         ArtifactError: it is another dataset, or a file of a run is damaged.
     """
-    members = {member.name: member for fold in system.folds for member in fold.members}
+    members = {member.name: member for member in system.members}
     if not members:
         raise BadInputError(f"--refit: {system.title} has no member to train; leave it out")
     opened: dict[Path, tuple[Dataset, FoldPlan]] = {}
     places: dict[str, Path] = {}
-    told: list[dict[str, Any]] = []
+    told: list[RefittedMember] = []
     for number, member in enumerate(members.values(), start=1):
         run = RunDirectory(member.directory.parents[2])
         if run.path not in opened:
@@ -129,10 +128,10 @@ def _train(
     trial = int(member.directory.parent.name.rpartition("-")[2])
     record = run.read_record(run.record_file(trial))
     folds = trained_folds(record, len(run.read_folds(run.read_run())["folds"]))
-    files = [ensure(run.model_directory(trial, fold)) / CONFIG_FILE for fold in folds]
-    models = [read_record(ModelDescription, file, "model description") for file in files]
+    places = [ensure(run.model_directory(trial, fold)) for fold in folds]
+    models = [read_model(place) for place in places]
     course = Course.of_folds([model["metrics"] for model in models], record.get("history", []))
-    config = stored_config(models[0], files[0])
+    config = stored_config(models[0], places[0] / CONFIG_FILE)
     trainer = AllRowsTrainer(
         config,
         FoldData(dataset, plan, 0, config.data),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serplatform.artifacts.layout import CONFIG_FILE
-from serplatform.artifacts.model import WITHIN_SPEAKER, ModelDescription
-from serplatform.artifacts.records import read_record
+from serplatform.artifacts.model import WITHIN_SPEAKER, read_model
 from serplatform.artifacts.speaker_statistics import (
     SpeakerStatistics,
     curve_words,
@@ -27,11 +25,9 @@ def system_curve(system: PredictionSystem) -> SpeakerStatistics | None:
         ArtifactError: a file is damaged.
     """
     if system.description:
-        carried: SpeakerStatistics | None = system.description.get("speaker_statistics")
-        return carried
-    members = dict.fromkeys(member.directory for fold in system.folds for member in fold.members)
-    for directory in members:
-        model = read_record(ModelDescription, directory / CONFIG_FILE, "model description")
+        return system.description.get("speaker_statistics")
+    for directory in dict.fromkeys(member.directory for member in system.members):
+        model = read_model(directory)
         if model["preprocessing"]["normalization"] in WITHIN_SPEAKER:
             return read_speaker_statistics(directory.parents[2])
     return None

@@ -12,14 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from serplatform.arrays import DoubleArray, IntArray
-from serplatform.artifacts.ensemble import BundledConfidences
+from serplatform.artifacts.bundle import SystemDescription, SystemKind
+from serplatform.artifacts.ensemble import BundledConfidences, IntervalRecord
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.console import percent
 from serplatform.ensembles.base import Combiner, combiner_from_parameters
 from serplatform.ensembles.calibration import apply_temperature
@@ -63,7 +63,7 @@ class FoldSystem:
 
     fold: int
     members: tuple[MemberModel, ...]
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, object] | None = None
     num_candidates: int = 1
 
     def combiner(self, num_classes: int) -> Combiner | None:
@@ -117,19 +117,24 @@ class PredictionSystem:
         identity: what tells it from others wherever it lies; empty where that is not known.
     """
 
-    kind: str
+    kind: SystemKind
     source: Path
     title: str
     classes: tuple[str, ...]
     folds: tuple[FoldSystem, ...]
     synthetic: bool
-    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    description: SystemDescription = dataclasses.field(default_factory=lambda: SystemDescription())
     rejection: BundledConfidences | None = None
     identity: str = ""
 
     @property
+    def members(self) -> list[MemberModel]:
+        """Those of all folds."""
+        return [member for fold in self.folds for member in fold.members]
+
+    @property
     def num_models(self) -> int:
-        return len({member.directory for fold in self.folds for member in fold.members})
+        return len({member.directory for member in self.members})
 
     @property
     def trial(self) -> int:
@@ -157,7 +162,7 @@ class PredictionSystem:
         return f"{self.title}: mean of the posteriors of its {folds} fold models"
 
 
-def with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: IntervalRecord) -> str:
     """A proportion for people, with its interval where it has one.
 
     Example:
@@ -169,7 +174,7 @@ def with_interval(found: Mapping[str, Any]) -> str:
     return percent(found["value"]) + span
 
 
-def not_tested(description: Mapping[str, Any]) -> str:
+def not_tested(description: SystemDescription) -> str:
     """What is said wherever a system whose models were trained on all rows appears."""
     refit = description["refit"]
     return (
@@ -183,7 +188,4 @@ def not_tested(description: Mapping[str, Any]) -> str:
 def trial_posteriors(system: PredictionSystem, part: str) -> tuple[pa.Table, IntArray, DoubleArray]:
     """Rows of a part in a run's posterior table, their (N,) truth and (N, K) values."""
     table = RunDirectory(system.source).read_posteriors(system.trial)
-    table = table.filter(pc.equal(table.column("part"), part))
-    truth = [system.classes.index(name) for name in table.column("truth").to_pylist()]
-    columns = [table.column(f"p_{name}").to_numpy() for name in system.classes]
-    return table, np.array(truth, dtype=np.int64), np.stack(columns, axis=1).astype(np.float64)
+    return rows_of_part(table, part, system.classes)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import yaml
 
-from serplatform.artifacts.files import write_text
+from serplatform.artifacts.files import csv_text, write_text
 from serplatform.errors import BadInputError
 from serplatform.prediction.track import Segment, TrackedRows
 
@@ -107,12 +105,11 @@ def _write_audformat(path: Path, rows: TrackedRows) -> None:
 
 def _csv(segments: Sequence[Segment], *, unit: str = "") -> str:
     """A header, then one line a segment; ``unit`` follows its times."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(Segment._fields)
-    for found in map(_rounded, segments):
-        writer.writerow([found.file, f"{found.start}{unit}", f"{found.end}{unit}", *found[3:]])
-    return stream.getvalue()
+    lines = [
+        [found.file, f"{found.start}{unit}", f"{found.end}{unit}", *found[3:]]
+        for found in map(_rounded, segments)
+    ]
+    return csv_text([Segment._fields, *lines])
 
 
 def _rounded(found: Segment) -> Segment:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from serplatform.alignment.base import ALIGNERS, Aligner, AlignmentError, get_aligner
 from serplatform.alignment.tokens import tokens
@@ -93,7 +93,7 @@ class WordReader:
         transcripts: Transcripts | None,
         *,
         windows: bool = False,
-        aligner: Mapping[str, Any] | None = None,
+        aligner: Mapping[str, object] | None = None,
         folders: Sequence[Path] = (),
     ) -> None:
         self.transcripts = transcripts
@@ -108,8 +108,9 @@ class WordReader:
         if aligner is None:
             self._aligner, self._language = _english_aligner(vocabulary), "en"
         else:
-            self._aligner = ALIGNERS.get(aligner["kind"]).restore(aligner, folders)
-            self._language = aligner["languages"][0] if len(aligner["languages"]) == 1 else ""
+            languages = cast("Sequence[str]", aligner["languages"])
+            self._aligner = ALIGNERS.get(str(aligner["kind"])).restore(aligner, folders)
+            self._language = languages[0] if len(languages) == 1 else ""
         self._recognizer = "PocketSphinx" if aligner is None else str(aligner["model"])
         if self._aligner is None and transcripts is None:
             raise BadInputError(

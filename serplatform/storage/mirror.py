@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 from serplatform.artifacts.files import write_json
@@ -22,7 +21,15 @@ from serplatform.artifacts.layout import RunLayout
 from serplatform.errors import ArtifactError, SerplatformError
 from serplatform.storage.cache import cache_folder
 from serplatform.storage.location import Location, address, parse
-from serplatform.storage.remote import Entry, Remote, RemoteError, in_parallel, remote
+from serplatform.storage.remote import (
+    Entry,
+    Remote,
+    RemoteError,
+    in_order,
+    in_parallel,
+    remote,
+    writing_order,
+)
 
 _ORIGIN = ".origin.json"
 _MARKS = ".published"
@@ -67,14 +74,12 @@ def origin(path: Path) -> Location | None:
 
 def shown(path: Path) -> str:
     """What to call a path to the user: the URI that it is the working copy of, or itself."""
-    place = origin(path)
-    return str(path) if place is None else str(place)
+    return str(origin(path) or path)
 
 
 def recorded(path: Path) -> str:
     """What to record of a path: the URI that it is the working copy of, or the absolute path."""
-    place = origin(path)
-    return address(path) if place is None else str(place)
+    return str(origin(path) or address(path))
 
 
 class Mirror:
@@ -175,7 +180,7 @@ class Mirror:
             return []
         start = self.path / prefix
         keys = [prefix] if start.is_file() else self._keys(prefix)
-        return sorted((key for key in keys if self._is_pending(key)), key=_rank)
+        return sorted((key for key in keys if self._is_pending(key)), key=writing_order)
 
     def _keys(self, prefix: str) -> list[str]:
         return [f.relative_to(self.path).as_posix() for f in published_files(self.path / prefix)]
@@ -326,7 +331,7 @@ class Mirror:
         for key in self._keys(folder):
             if key not in there or self._is_pending(key):
                 (self.path / key).unlink(missing_ok=True)
-        for key in sorted(there, key=_rank):
+        for key in sorted(there, key=writing_order):
             self._bring(key, there[key])
 
     def fetch_record(self, number: int) -> None:
@@ -413,21 +418,6 @@ def published_files(folder: Path) -> Iterator[Path]:
                 yield from published_files(Path(entry.path))
             elif not entry.name.endswith((".lock", ".lock.rename")):
                 yield Path(entry.path)
-
-
-def in_order(keys: Iterable[str], put: Callable[[str], object]) -> None:
-    """Put files on storage, several at a time, each before the files that name it."""
-    for _, group in groupby(sorted(keys, key=_rank), key=lambda key: _rank(key)[0]):
-        in_parallel(partial(put, key) for key in group)
-
-
-def _rank(key: str) -> tuple[int, str]:
-    """What is named by another file comes before it."""
-    last = key.rpartition("/")[2]
-    if key.startswith("trials/") or last in ("progress.json", "ensemble.json", "explanations.json"):
-        return 1, key
-    whole = ("run.json", "report.html", "bundle.json", "dataset.json")
-    return (2, key) if last in whole else (0, key)
 
 
 def _epochs(progress: bytes) -> int:

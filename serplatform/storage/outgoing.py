@@ -13,8 +13,8 @@ from serplatform.errors import ArtifactError, BadInputError
 from serplatform.storage.cache import adopt, cache_folder, listed_files
 from serplatform.storage.destination import NEW, check_directory
 from serplatform.storage.location import Location, parse
-from serplatform.storage.mirror import in_order, published_files
-from serplatform.storage.remote import RemoteError, remote
+from serplatform.storage.mirror import published_files
+from serplatform.storage.remote import RemoteError, in_order, remote
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -313,3 +314,18 @@ def in_parallel(calls: Iterable[Callable[[], object]]) -> None:
         futures = [pool.submit(call) for call in calls]
     for future in futures:
         future.result()
+
+
+def in_order(keys: Iterable[str], put: Callable[[str], object]) -> None:
+    """Put files on storage, several at a time, each before the files that name it."""
+    for _, group in groupby(sorted(keys, key=writing_order), key=lambda key: writing_order(key)[0]):
+        in_parallel(partial(put, key) for key in group)
+
+
+def writing_order(key: str) -> tuple[int, str]:
+    """What is named by another file comes before it."""
+    last = key.rpartition("/")[2]
+    if key.startswith("trials/") or last in ("progress.json", "ensemble.json", "explanations.json"):
+        return 1, key
+    whole = ("run.json", "report.html", "bundle.json", "dataset.json")
+    return (2, key) if last in whole else (0, key)

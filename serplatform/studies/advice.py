@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from serplatform.artifacts.trial import TrialRecord
 from serplatform.console import percent
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import words_of, words_to_read
@@ -163,7 +164,7 @@ def text_warning(dataset: Dataset, plan: FoldPlan, architectures: Sequence[str])
 
 
 def too_good_warning(
-    utterances: pa.Table, plan: FoldPlan, best: Mapping[str, Any] | None, *, synthetic: bool
+    utterances: pa.Table, plan: FoldPlan, best: TrialRecord | None, *, synthetic: bool
 ) -> str | None:
     """A warning where a dev result is better than the protocol lets one expect."""
     if best is None or synthetic or not plan.speaker_independent:

@@ -7,8 +7,7 @@ what the dataset holds, and ``@all`` its layers, before a run records the space.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from serplatform.datasets.dataset import Dataset
 from serplatform.datasets.fold_data import is_wordless, words_to_read
@@ -180,8 +179,9 @@ def _layer(name: EncoderFeatureName) -> int:
 def _middle(stored: Iterable[EncoderFeatureName], dataset: Dataset) -> EncoderFeatureName:
     """The stored layer that is nearest to :data:`MIDDLE` of the encoder's depth."""
     layers = list(stored)
-    spec: dict[str, Any] = dataset.meta["features"][layers[0].canonical]["spec"]
-    depth = spec.get("encoder", {}).get("num_layers") or _layer(layers[-1])
+    encoder = dataset.meta["features"][layers[0].canonical]["spec"].get("encoder")
+    told = encoder.get("num_layers") if isinstance(encoder, Mapping) else None
+    depth = told or _layer(layers[-1])
     return min(layers, key=lambda name: abs(_layer(name) - round(MIDDLE * depth)))
 
 

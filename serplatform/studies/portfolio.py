@@ -73,12 +73,12 @@ def with_portfolio(
 
 
 def _resolved(
-    values: Mapping[str, Any], held: Mapping[str, str], space: SearchSpace
-) -> dict[str, Any] | None:
+    values: Mapping[str, object], held: Mapping[str, str], space: SearchSpace
+) -> dict[str, object] | None:
     """A configuration with its feature named; None where the dataset has none of that part."""
     point = {name: value for name, value in values.items() if name not in space.fixed}
     if FEATURE in point:
         if point[FEATURE] not in held:
             return None
-        point[FEATURE] = held[point[FEATURE]]
+        point[FEATURE] = held[str(point[FEATURE])]
     return point

@@ -13,9 +13,9 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from serplatform.artifacts.files import file_sha256
-from serplatform.artifacts.model import ModelDescription
+from serplatform.artifacts.model import read_model
 from serplatform.artifacts.posteriors import check_recorded
-from serplatform.artifacts.records import checked, read_record
+from serplatform.artifacts.records import checked
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import StudyAttribute, TrialRecord, new_record
 from serplatform.artifacts.trial import TrialState as RecordedState
@@ -77,7 +77,7 @@ def check_trial(run: RunDirectory, record: TrialRecord) -> None:
         raise ArtifactError(f"{file}: no such posterior table")
     check_recorded(file, record.get("posteriors_sha256"))
     for config in sorted(run.models_directory(number).glob("fold-*/config.json")):
-        weights = read_record(ModelDescription, config, "model description")["weights"]
+        weights = read_model(config.parent)["weights"]
         model = config.with_name(weights["file"])
         if not model.exists() or file_sha256(model) != weights["sha256"]:
             raise ArtifactError(f"{model}: the model's weights are missing, truncated or altered")

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import Any
-
-import numpy as np
-import pyarrow.compute as pc
 
 from serplatform.artifacts.files import write_bytes
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.datasets.dataset import Dataset
@@ -70,7 +67,7 @@ def train_reference(run: OpenRun) -> TrialRecord:
         raise SerplatformError(
             f"{dataset.path}: has no feature that an {ARCHITECTURE} is fitted on"
         )
-    values: dict[str, Any] = {FEATURE: found[0]}
+    values: dict[str, object] = {FEATURE: found[0]}
     fixed = run.spaces.values()
     for name in SHARED:  # where every space has one value of it
         alike = {str(space.fixed.get(name)): space.fixed.get(name) for space in fixed}
@@ -124,10 +121,7 @@ def read_reference(directory: RunDirectory) -> ReferenceResult | None:
     if not place.record_file(0).exists():
         return None
     record, classes = place.read_record(place.record_file(0)), place.read_run()["classes"]
-    table = place.read_posteriors(0)
-    test = table.filter(pc.equal(table["part"], "test"))
-    truth = np.array([classes.index(name) for name in test["truth"].to_pylist()])
-    posteriors = np.stack([test[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    test, truth, posteriors = rows_of_part(place.read_posteriors(0), "test", classes)
     sealed = not test.num_rows
     uar = None
     if not sealed:

@@ -18,7 +18,7 @@ from serplatform import plugins
 from serplatform.artifacts.dataset import has_been
 from serplatform.artifacts.files import SCHEMA_VERSION, remove_own
 from serplatform.artifacts.run import RunDescription, SpaceKind, WarmStartRecord
-from serplatform.artifacts.trial import DEV_METRICS, NESTED_NOTE
+from serplatform.artifacts.trial import DEV_METRICS, NESTED_NOTE, TrialRecord
 from serplatform.config import plain
 from serplatform.datasets.dataset import Dataset
 from serplatform.environment import hardware, now, versions
@@ -81,7 +81,7 @@ class OpenRun:
         objective = self.description["objective"][0]
         return objective if objective in DEV_METRICS else "uar"
 
-    def note_result(self, best: Mapping[str, Any] | None) -> str | None:
+    def note_result(self, best: TrialRecord | None) -> str | None:
         """Add a warning to the run where its best dev result is hard to believe; return it."""
         dataset = Dataset.open(self.description["dataset"]["path"])
         warning = too_good_warning(dataset.utterances, self.plan, best, synthetic=dataset.synthetic)
@@ -327,7 +327,7 @@ _REQUESTED = (
 )
 
 
-def _replace(directory: RunDirectory, description: Mapping[str, Any]) -> str | None:
+def _replace(directory: RunDirectory, description: RunDescription) -> str | None:
     """Make room for a run where one lies of which no trial has begun; return what is to be said
     of it: nothing where it was of the same request."""
     if _has_begun(directory):
@@ -421,15 +421,15 @@ def _candidates_again(
     return {name: found[name] for name in spaces}
 
 
-def space_mapping(space: SearchSpace) -> dict[str, Any]:
+def space_mapping(space: SearchSpace) -> dict[str, object]:
     """A space in the form of its YAML file; ``parse_space`` reads it back."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, object] = {}
     for name, p in space.parameters.items():
         extent = {"values": p.values} if p.kind == "choice" else {"low": p.low, "high": p.high}
         optional = {"step": p.step, "log": p.log, "when": p.when}
         given = {key: option for key, option in optional.items() if option}
         parameters[name] = plain({"type": p.kind, **extent, **given})
-    mapping: dict[str, Any] = {
+    mapping: dict[str, object] = {
         "architecture": space.architecture,
         "description": space.description,
         "fixed": dict(space.fixed),

@@ -13,7 +13,6 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from serplatform.artifacts.files import read_json, write_json
 from serplatform.artifacts.run import SpaceKind
@@ -77,7 +76,7 @@ class Costs:
                     write_json(self._file, {**self._read(), key: known})
         return known
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, object]:
         if self._file is None or not self._file.exists():
             return {}
         try:

@@ -74,25 +74,25 @@ class SearchSpace:
     source: str = ""  # the file it came from, for messages
     try_first: tuple[Point, ...] = ()  # what a point does not name is as in the paper
 
-    def suggest(self, trial: optuna.trial.BaseTrial, prefix: str = "") -> dict[str, object]:
-        """Draw the active parameters from an Optuna trial, whose names have the prefix: a trial's
-        configuration is ``{**space.fixed, **space.suggest(trial)}``."""
-        return self.walk(lambda name, parameter: parameter.suggest(trial, prefix + name))
+    def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, object]:
+        """Draw the active parameters from an Optuna trial: its configuration is
+        ``{**space.fixed, **space.suggest(trial)}``."""
+        return self.walk(lambda name, parameter: parameter.suggest(trial, name))
 
     def sample(self, rng: np.random.Generator) -> dict[str, object]:
         """Draw the active parameters at random; the same form as :meth:`suggest`."""
         return self.walk(lambda _, parameter: parameter.sample(rng))
 
-    def encode(self, values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    def encode(self, values: Mapping[str, object]) -> dict[str, object]:
         """Turn drawn values into the ``params`` of ``optuna.Study.enqueue_trial``."""
-        return {prefix + name: encode(value) for name, value in values.items()}
+        return {name: encode(value) for name, value in values.items()}
 
-    def decode(self, params: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    def decode(self, params: Mapping[str, object]) -> dict[str, object]:
         """Turn the ``params`` of an Optuna trial back into drawn values."""
         values: dict[str, object] = {}
         for name, parameter in self.parameters.items():
-            if prefix + name in params:
-                value = params[prefix + name]
+            if name in params:
+                value = params[name]
                 values[name] = next((v for v in parameter.values if encode(v) == value), value)
         return values
 

@@ -108,7 +108,7 @@ def _spaces_of(
     request: SearchRequest,
     architecture: str,
     given: Mapping[str, tuple[Mapping[Any, Any], str]],
-    overrides: Mapping[str, Any],
+    overrides: Mapping[str, object],
 ) -> dict[SpaceKind, SearchSpace]:
     """The spaces of an architecture, the user's settings fixed, whatever the dataset holds."""
     packaged = packaged_spaces()
@@ -199,7 +199,7 @@ def _that_fit(
 
 def parse_overrides(
     settings: Sequence[str], architectures: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """Assign each setting to the architectures that have the parameter.
 
     A key is a parameter's full name (``model.hidden_dim``), its last part where that is
@@ -210,7 +210,7 @@ def parse_overrides(
         architecture to flat parameters.
     """
     known = {name: known_parameters(name) for name in architectures}
-    overrides: dict[str, dict[str, Any]] = {name: {} for name in architectures}
+    overrides: dict[str, dict[str, object]] = {name: {} for name in architectures}
     errors: list[str] = []
     wrong: dict[str, None] = {}  # once, where several architectures say the same
     for text in settings:

@@ -20,7 +20,6 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -67,7 +66,7 @@ class Suggestion:
 
     number: int
     architecture: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     paper: bool
     resumed: bool = False
     seed: int | None = None
@@ -164,7 +163,7 @@ class Studies:
             for record in records.values():
                 self._folds.tell(record)
         self._storage = open_storage(storage)
-        self._papers: dict[str, dict[str, Any] | None] = {}
+        self._papers: dict[str, dict[str, object] | None] = {}
         self._studies: dict[str, optuna.Study] = {}
         # by number within the run: trials that are not told yet, and the architecture of every one
         self._live: dict[int, optuna.trial.Trial] = {}
@@ -258,11 +257,12 @@ class Studies:
                     study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
                 continue
             number = int(attribute["trial"])
+            again = self._suggestion(architecture, attribute, resumed=True)
             self._note(number, architecture, attribute["paper"])
             if frozen.state != TrialState.RUNNING:
                 if frozen.state == TrialState.COMPLETE and number not in records:
                     # its files were damaged: trained again, it gives the same values
-                    self._hand_out_again(number, architecture, attribute)
+                    self._in_flight.append(again)
                 continue
             study_id = self._storage.get_study_id_from_name(study.study_name)
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(
@@ -272,29 +272,16 @@ class Studies:
             if number in records:
                 self.tell(records[number])
             else:
-                self._hand_out_again(number, architecture, attribute)
-
-    def _hand_out_again(self, number: int, architecture: str, attribute: StudyAttribute) -> None:
-        self._in_flight.append(
-            self._suggestion(
-                number, architecture, attribute["values"], paper=attribute["paper"], resumed=True
-            )
-        )
+                self._in_flight.append(again)
 
     def _suggestion(
-        self,
-        number: int,
-        architecture: str,
-        values: Mapping[str, Any],
-        *,
-        paper: bool,
-        resumed: bool = False,
+        self, architecture: str, attribute: StudyAttribute, *, resumed: bool = False
     ) -> Suggestion:
         return Suggestion(
-            number=number,
+            number=int(attribute["trial"]),
             architecture=architecture,
-            values=values,
-            paper=paper,
+            values=attribute["values"],
+            paper=attribute["paper"],
             resumed=resumed,
             label="" if self._fold is None else f"{architecture} of fold {self._fold}",
             fold=self._fold,
@@ -319,12 +306,12 @@ class Studies:
             self._note(number, architecture, record["paper"])
 
     def _enqueue(
-        self, architecture: str, study: optuna.Study, more: Sequence[Mapping[str, Any]]
+        self, architecture: str, study: optuna.Study, more: Sequence[Mapping[str, object]]
     ) -> None:
         """Queue the paper's configuration, then the points to try first, unless they are waiting
         already or have been a trial."""
         space = self._spaces[architecture]
-        known: list[Mapping[str, Any]] = []
+        known: list[Mapping[str, object]] = []
         for frozen in study.get_trials(deepcopy=False):
             if ATTRIBUTE in frozen.user_attrs:
                 values = frozen.user_attrs[ATTRIBUTE]["values"]
@@ -386,10 +373,11 @@ class Studies:
         values = {**space.fixed, **drawn}
         # the lowest that is free: a rebuilt study may have gaps
         number = next(n for n in itertools.count(*self._numbers) if n not in self._architectures)
-        trial.set_user_attr(ATTRIBUTE, _attribute(number, paper, values))
+        attribute = _attribute(number, paper, values)
+        trial.set_user_attr(ATTRIBUTE, attribute)
         self._live[number] = trial
         self._note(number, architecture, paper)
-        return self._suggestion(number, architecture, values, paper=paper)
+        return self._suggestion(architecture, attribute)
 
     def add(self, sized: Sized, gains: Sequence[float]) -> None:
         """Search an architecture whose space has been decided, with first points of these gains."""
@@ -422,7 +410,7 @@ class Studies:
             trial.study.tell(trial, values, state=state, skip_if_finished=True)
 
 
-def _attribute(number: int, paper: bool, values: Mapping[str, Any]) -> StudyAttribute:
+def _attribute(number: int, paper: bool, values: Mapping[str, object]) -> StudyAttribute:
     return {"trial": number, "paper": paper, "values": dict(values)}
 
 
@@ -439,11 +427,11 @@ def outcome(
 def _add_finished(
     study: optuna.Study,
     space: SearchSpace,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     *,
     state: TrialState,
     values: Sequence[float] | None,
-    user_attrs: dict[str, Any],
+    user_attrs: dict[str, object],
     intermediate_values: dict[int, float] | None = None,
 ) -> None:
     """Add a trial that the study did not run, with those of its settings that are searched."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serplatform.arrays import IntArray
+from serplatform.artifacts.posteriors import rows_of_part
 from serplatform.artifacts.trial import TrialRecord
 from serplatform.errors import ArtifactError
 from serplatform.metrics import confusion_counts
@@ -71,11 +72,8 @@ class TrialArtifacts:
     def _dev_counts(self, record: TrialRecord) -> IntArray:
         """(K, K) dev utterances by truth and prediction, over all folds."""
         table = self._run.read_posteriors(record["trial"])
-        dev = np.array(table["part"].to_pylist()) == "dev"
-        posteriors = np.stack([table[f"p_{name}"].to_numpy() for name in self._classes], axis=1)
-        place = {name: i for i, name in enumerate(self._classes)}
-        truth = np.array([place[name] for name in table["truth"].to_pylist()])
-        return confusion_counts(truth[dev], posteriors[dev].argmax(axis=1), len(self._classes))
+        _, truth, posteriors = rows_of_part(table, "dev", self._classes)
+        return confusion_counts(truth, posteriors.argmax(axis=1), len(self._classes))
 
 
 def learning_curves(record: TrialRecord) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serplatform.artifacts.run import ListedTrial, RunDescription
 from serplatform.artifacts.trial import TrialRecord
@@ -56,7 +56,7 @@ class Configuration:
     """
 
     architecture: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     repeat: int = 0
     label: str = dataclasses.field(default="", compare=False)
 
@@ -69,7 +69,9 @@ class Configuration:
         }
 
 
-def non_default_values(architecture: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def non_default_values(
+    architecture: str, values: Mapping[str, object], where: str
+) -> dict[str, object]:
     """The parameters of a configuration that are not as in the architecture's paper.
 
     Two texts of one configuration give the same mapping, so that it is trained once.

@@ -127,10 +127,10 @@ def test_lists_travel_through_a_study_as_text_and_come_back(load):
     space = load(FULL)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     trial = study.ask()
-    values = space.suggest(trial, prefix="toy.")
-    assert trial.params["toy.model.kernel_sizes"] == json.dumps(values["model.kernel_sizes"])
-    assert space.decode(trial.params, prefix="toy.") == values
-    assert space.encode(values, prefix="toy.") == trial.params
+    values = space.suggest(trial)
+    assert trial.params["model.kernel_sizes"] == json.dumps(values["model.kernel_sizes"])
+    assert space.decode(trial.params) == values
+    assert space.encode(values) == trial.params
 
 
 def test_first_trial_is_the_papers_configuration(load):

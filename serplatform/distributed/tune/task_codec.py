@@ -7,7 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from serplatform.errors import SerplatformError
 from serplatform.plugins import PluginError, unpack
@@ -39,7 +39,9 @@ class TrialResult(TypedDict, total=False):
     stop: str
 
 
-def encode_config(task: TrialTask, *, threads: int, plugins: Sequence[str] = ()) -> dict[str, Any]:
+def encode_config(
+    task: TrialTask, *, threads: int, plugins: Sequence[str] = ()
+) -> dict[str, object]:
     """Pack a task for Tune as text, which it passes on untouched."""
     packed = {"task": dataclasses.asdict(task), "threads": threads, "plugins": list(plugins)}
     return {CONFIG_KEY: json.dumps(packed)}

@@ -164,7 +164,7 @@ class TrialTracker:
 
     # -- a trial, in the order of its life
 
-    def next_config(self, trial_id: str) -> dict[str, Any] | NoTrial:
+    def next_config(self, trial_id: str) -> dict[str, object] | NoTrial:
         """Configuration of the next trial under Tune's id, or whether there may be one later."""
         with self._stopping_at_storage_errors():
             while not self.is_over():  # Tune waits for a trial without asking whether it may stop
@@ -187,7 +187,7 @@ class TrialTracker:
                 return self._config(suggestion)
         return NoTrial.NEVER
 
-    def _config(self, suggestion: Suggestion) -> dict[str, Any]:
+    def _config(self, suggestion: Suggestion) -> dict[str, object]:
         placement = self.placement
         config = encode_config(
             self._task(suggestion), threads=placement.threads, plugins=self.plan.plugins

@@ -41,13 +41,13 @@ def train_worker(config: dict[str, Any]) -> None:
     try:
         trial = start_trial(config[CONFIG_KEY], distributed=True, rank=rank)
         while not trial.finished:
-            ray.train.report(cast("dict[str, Any]", encode_report(trial.step())))
+            ray.train.report(cast("dict[str, object]", encode_report(trial.step())))
     except (SerplatformError, OSError) as error:
         # settings and numbers are the same on every rank, and so is an error in them
         failure = failure_result(error)
         if failure is None or isinstance(error, PluginError):  # other hosts may have it
             raise
-        ray.train.report(cast("dict[str, Any]", failure))
+        ray.train.report(cast("dict[str, object]", failure))
 
 
 def train_driver(config: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def train_driver(config: dict[str, Any]) -> None:
     except TrainingFailedError as error:  # out of retries
         reason = describe_error(error)
         result: TrialResult = {"done": True, "objective": float("nan"), "error": reason}
-        tune.report(cast("dict[str, Any]", result))
+        tune.report(cast("dict[str, object]", result))
 
 
 def group_names(directory: str | Path) -> list[str]:

@@ -7,15 +7,13 @@ a posterior a class.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from serplatform.artifacts.files import write_text
+from serplatform.artifacts.files import csv_text, write_text
 from serplatform.errors import BadInputError
 from serplatform.prediction.formats.base import ROW_FORMATS
 from serplatform.prediction.output import row_values
@@ -29,8 +27,8 @@ def audformat_lines(
     rows: Iterable[PredictedRow],
     classes: Sequence[str],
     *,
-    rejecting: bool = False,
     out: str | None = None,
+    **_: object,
 ) -> Iterator[str]:
     """The text of the header; tables are written beside it first.
 
@@ -59,11 +57,8 @@ def _written(rows: Iterable[PredictedRow], classes: Sequence[str], out: Path) ->
             times = [f"{values['start']}s", f"{values['end']}s"]
             tables.setdefault("segments", []).append([row.file, *times, *found])
     for name, lines in tables.items():
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*_INDEX[name], *columns])
-        writer.writerows(lines)
-        write_text(out.with_name(f"{out.stem}.{name}.csv"), stream.getvalue())
+        text = csv_text([[*_INDEX[name], *columns], *lines])
+        write_text(out.with_name(f"{out.stem}.{name}.csv"), text)
     header = {
         "name": out.stem,
         "source": "serplatform predict",

@@ -19,11 +19,7 @@ from serplatform.prediction.rows import PredictedRow
 
 @ROW_FORMATS.register("emobox")
 def emobox_lines(
-    rows: Iterable[PredictedRow],
-    classes: Sequence[str],
-    *,
-    rejecting: bool = False,
-    out: str | None = None,
+    rows: Iterable[PredictedRow], classes: Sequence[str], **_: object
 ) -> Iterator[str]:
     """A line for each whole recording; the key is its name without folder and ending."""
     for row in rows:

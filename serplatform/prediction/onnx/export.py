@@ -73,7 +73,7 @@ def export_onnx(
     """
     check_directory(out, NEW)
     system = open_system(source, trial)
-    members = {member.directory: member for fold in system.folds for member in fold.members}
+    members = {member.directory: member for member in system.members}
     if not members:
         raise BadInputError(f"{system.title} has no member, and so no graph")
     found = sorted({member.architecture for member in members.values()} & REFUSED.keys())
@@ -85,7 +85,7 @@ def export_onnx(
     need_onnx()
     datasets: dict[str, Dataset] = {}
     templates: dict[str, bytes] = {}
-    models: list[dict[str, Any]] = []
+    models: list[dict[str, object]] = []
     posteriors: list[Tensor] = []
     names: dict[str, str] = {}
     with whole_folder(out) as folder:
@@ -139,7 +139,7 @@ def export_onnx(
     return description
 
 
-def describe_model(architecture: str, loaded: LoadedModel, compared: Compared) -> dict[str, Any]:
+def describe_model(architecture: str, loaded: LoadedModel, compared: Compared) -> dict[str, object]:
     """What ``onnx.json`` says of a graph."""
     pipeline = loaded.pipeline
     preprocessing = {k: v for k, v in pipeline.describe().items() if k not in _IN_GRAPH}
@@ -166,7 +166,7 @@ _NORMALIZATION = {
 }
 
 
-def _input(name: str, kind: str) -> dict[str, Any]:
+def _input(name: str, kind: str) -> dict[str, object]:
     axes, meaning = INPUTS[name]
     return {"type": kind, "axes": list(axes), "meaning": meaning}
 
@@ -227,9 +227,9 @@ def _combiner(system: PredictionSystem, places: list[Path], posteriors: list[Ten
 
 def _title(system: PredictionSystem) -> str:
     """What a system is, without a path of this machine."""
-    names = {m.name: m.architecture for fold in system.folds for m in fold.members}
+    names = {member.name: member.architecture for member in system.members}
     if "title" in system.description:
-        return str(system.description["title"])
+        return system.description["title"]
     if system.kind == "run":
         return f"{next(iter(names.values()))}, trial {system.trial}"
     return f"ensemble of {len(names)} trials"

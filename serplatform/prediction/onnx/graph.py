@@ -9,7 +9,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -154,8 +153,8 @@ def export_graph(module: nn.Module, example: Mapping[str, Tensor]) -> bytes:
         BadInputError: onnx or onnxscript is not installed, or the module cannot be traced.
     """
     need_onnx()
-    axes: dict[str, Any] = {}
-    shapes: dict[str, dict[int, Any]] = {}
+    axes: dict[str, object] = {}
+    shapes: dict[str, dict[int, object]] = {}
     for name in example:
         named = {
             place: axis
