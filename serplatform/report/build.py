@@ -18,13 +18,7 @@ from serplatform.artifacts.files import write_text
 from serplatform.errors import ArtifactError, BadInputError
 from serplatform.report.data import NoDataError, ReportData, build_report_data
 from serplatform.report.extras import Extras, with_extras
-from serplatform.report.figures.base import (
-    FIGURES,
-    SECTIONS,
-    Drawing,
-    Palette,
-    in_order,
-)
+from serplatform.report.figures.base import FIGURES, SECTIONS, Drawing, Palette, in_order
 from serplatform.report.load import load_source
 from serplatform.report.narrative import build_narrative
 from serplatform.report.wording import listing
@@ -174,23 +168,33 @@ def section_headings(report: ReportData) -> dict[str, str]:
 
 def render(report: ReportData) -> str:
     """The page as HTML."""
-    from markupsafe import Markup
-
     figures = draw_figures(report)
-    script = template_text("page.js")
-    environment = template_environment()
-    environment.filters["code"] = _code
-    return environment.get_template("page.html").render(
+    return fill_template(
+        "page.html",
         narrative=build_narrative(report),
         source=report.source,
         sections=[
             (name, heading, figures[name]) for name, heading in section_headings(report).items()
         ],
         shown_rows={False: SHOWN_ROWS, True: SORTABLE_ROWS},
-        version=__version__,
-        style=Markup(template_text("page.css")),  # noqa: S704 - ours
-        script=Markup(script),  # noqa: S704 - ours
-        policy=content_security_policy([script]),
+    )
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """A page of ``templates/`` with the style and the script that pages share."""
+    from markupsafe import Markup
+
+    script = template_text("page.js")
+    return (
+        template_environment()
+        .get_template(name)
+        .render(
+            version=__version__,
+            style=Markup(template_text("page.css")),  # noqa: S704 - ours
+            script=Markup(script),  # noqa: S704 - ours
+            policy=content_security_policy([script]),
+            **values,
+        )
     )
 
 
@@ -203,13 +207,15 @@ def template_environment() -> jinja2.Environment:
     """What fills the templates in: every value is escaped, a missing one is an error."""
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _code
+    return environment
 
 
 def _code(text: str) -> Any:

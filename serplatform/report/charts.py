@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from serplatform.report.figures.base import Cell, Panel, Spec, Table, cell_text
+from serplatform.report.figures.base import SERIES, SYMBOLS, Cell, Panel, Spec, Table, cell_text
 from serplatform.report.wording import short
 from serplatform.statistics.intervals import Interval
 
@@ -39,21 +39,19 @@ def marker(
 
     Without a colour they take their line's.
     """
-    found: Spec = {"symbol": symbol, "size": size}
     colours = {} if color is None else {"color": color}
-    outline = {} if edge is None else {"line": {"width": edge, **colours}}
-    return {**found, **colours, **outline}
+    outline = {} if edge is None else {"line": {"width": edge}}
+    return {"symbol": symbol, "size": size, **colours, **outline}
 
 
-def _trace(kind: str, name: str, texts: Iterable[Any] | None, hover: str | None) -> Spec:
-    trace: Spec = {"type": kind, "name": name}
-    if texts is not None:
-        trace["text"] = list(texts)
-    if hover is None:
-        trace["hoverinfo"] = "skip"
-    elif hover:
-        trace["hovertemplate"] = hover
-    return trace
+def nth_marker(place: int, size: float) -> Spec:
+    """The marker of the one at ``place`` among what is not an architecture or a system."""
+    return marker(SERIES[place % len(SERIES)], SYMBOLS[place % len(SYMBOLS)], size)
+
+
+def _trace(kind: str, name: str, texts: Iterable[Any] | None, hover: str) -> Spec:
+    said = {"hovertemplate": hover} if hover else {}
+    return {"type": kind, "name": name, **({} if texts is None else {"text": list(texts)}), **said}
 
 
 def points(
@@ -63,9 +61,9 @@ def points(
     marker: Spec,
     *,
     texts: Iterable[Any] | None = None,
-    hover: str | None = "",
+    hover: str = "",
 ) -> Spec:
-    """Markers alone; ``hover`` is Plotly's template, None for points without a text."""
+    """Markers alone; ``hover`` is Plotly's template, empty for points without a text."""
     found = _trace("scatter", name, texts, hover)
     return {**found, "mode": "markers", "x": list(x), "y": list(y), "marker": marker}
 
@@ -78,7 +76,7 @@ def line(
     *,
     marker: Spec | None = None,
     texts: Iterable[Any] | None = None,
-    hover: str | None = "",
+    hover: str = "",
     **more: Any,
 ) -> Spec:
     """A line, with markers where one is given."""
@@ -91,7 +89,7 @@ def line(
 
 def steps(name: str, x: Iterable[Any], y: Iterable[Any], **stroke: Any) -> Spec:
     """The best so far: a line in steps that says nothing when pointed at."""
-    return line(name, x, y, {"shape": "hv", "color": "@ink", **stroke}, hover=None)
+    return line(name, x, y, {"shape": "hv", "color": "@ink", **stroke})
 
 
 def boxes(
@@ -106,20 +104,10 @@ def boxes(
 
     Without ``y`` one box along x.
     """
-    x = list(x)
+    values, up = list(x), {} if y is None else {"y": list(y)}
+    line = {"width": int(len(values) >= FEWEST_IN_BOX), "color": marker["color"]}
     found = _trace("box", name, texts, hover)
-    if y is not None:
-        found["y"] = list(y)
-    return {
-        **found,
-        "x": x,
-        "boxpoints": "all",
-        "jitter": 0.4,
-        "pointpos": 0,
-        "fillcolor": "rgba(0,0,0,0)",
-        "line": {"width": int(len(x) >= FEWEST_IN_BOX), "color": marker["color"]},
-        "marker": marker,
-    }
+    return {**found, **up, "x": values, "line": line, "marker": marker}
 
 
 def bars(names: Sequence[str], values: Sequence[float], stds: Sequence[float], color: str) -> Spec:
@@ -129,15 +117,8 @@ def bars(names: Sequence[str], values: Sequence[float], stds: Sequence[float], c
         "orientation": "h",
         "y": list(names),
         "x": list(values),
-        "error_x": {
-            "type": "data",
-            "array": list(stds),
-            "color": "@ink",
-            "thickness": 1,
-            "width": 3,
-        },
+        "error_x": {"array": list(stds), "color": "@ink", "thickness": 1, "width": 3},
         "marker": {"color": color},
-        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
     }
 
 
@@ -164,8 +145,6 @@ def interval_points(
 
     x = [scale * min(interval.value, widest) for interval in found]
     whiskers = {
-        "type": "data",
-        "symmetric": False,
         "array": [reach(i.value, i.high, 1) for i in found],
         "arrayminus": [reach(i.value, i.low, -1) for i in found],
         "color": marker["color"],
@@ -175,9 +154,9 @@ def interval_points(
     return {**points(name, x, rows, marker, texts=texts, hover=hover), "error_x": whiskers}
 
 
-def axis(title: str | Spec = "", names: Sequence[str] | None = None, **more: Any) -> Spec:
+def axis(title: str = "", names: Sequence[str] | None = None, **more: Any) -> Spec:
     """An axis with its title; of names, the first at 0 and each a step further."""
-    titled = {"title": {"text": title} if isinstance(title, str) else title} if title else {}
+    titled = {"title": {"text": title}} if title else {}
     named = {} if names is None else {"tickvals": list(range(len(names))), "ticktext": list(names)}
     return {**titled, **named, **more}
 
@@ -185,7 +164,12 @@ def axis(title: str | Spec = "", names: Sequence[str] | None = None, **more: Any
 def rows_axis(names: Sequence[str], *, limit: int = 28) -> Spec:
     """A y axis with a row for each name, the first on top; longer names are cut."""
     ends, texts = [len(names) - 0.4, -0.6], [short(name, limit) for name in names]
-    return axis("", texts, range=ends, automargin=True, zeroline=False)
+    return axis("", texts, range=ends, zeroline=False)
+
+
+def ends(found: Interval | None) -> tuple[float | None, ...]:
+    """Value, lower and upper end, for three cells of a table; empty where there is none."""
+    return (None, None, None) if found is None else found.ends()
 
 
 def row_offset(place: int, count: int) -> float:
@@ -195,13 +179,12 @@ def row_offset(place: int, count: int) -> float:
 
 def vertical(x: float) -> Spec:
     """A dotted line from the bottom of the plot to its top."""
-    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": DOTTED}
+    return {"type": "line", "x0": x, "yref": "paper", "line": DOTTED}
 
 
 def horizontal(y: float, axis_name: str = "y") -> Spec:
     """A dotted line from the left of the plot to its right."""
-    across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
-    return {**across, "yref": axis_name, "y0": y, "y1": y, "line": DOTTED}
+    return {"type": "line", "xref": "paper", "yref": axis_name, "y0": y, "line": DOTTED}
 
 
 def rectangle(
@@ -210,7 +193,6 @@ def rectangle(
     """A span on a track, behind what is drawn there."""
     return {
         "type": "rect",
-        "layer": "below",
         "x0": x[0],
         "x1": x[1],
         "yref": axis_name,
@@ -226,8 +208,12 @@ def note(
     x: float, y: float, text: str, *, color: str = "@ink", size: int = 11, **more: Any
 ) -> Spec:
     """A text in the plot."""
-    font = {"size": size, "color": color}
-    return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
+    return {"x": x, "y": y, "text": text, "font": {"size": size, "color": color}, **more}
+
+
+def chance_note(x: float, **more: Any) -> Spec:
+    """What names the line of chance, at the bottom of the plot."""
+    return note(x, 0, "chance", yref="paper", yanchor="bottom", color="@muted", **more)
 
 
 def words(x: Sequence[float], y: float, texts: Sequence[str], axis_name: str, size: int) -> Spec:
@@ -239,20 +225,13 @@ def words(x: Sequence[float], y: float, texts: Sequence[str], axis_name: str, si
         "y": [y] * len(x),
         "yaxis": axis_name,
         "text": list(texts),
-        "textfont": {"size": size, "color": "@ink"},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "cliponaxis": True,
+        "textfont": {"size": size},
     }
 
 
 def picture(cells: Sequence[Sequence[float]], start: float, step: float) -> Spec:
     """A spectrogram or a track, lowest row first; the first column's centre is at ``start``."""
-    grid = {"x0": start, "dx": step, "y0": 0, "dy": 1}
-    return {"type": "heatmap", "z": cells, **grid, **_SEQUENTIAL}
-
-
-_SEQUENTIAL = {"colorscale": "@sequential", "showscale": False, "hoverinfo": "skip"}
+    return {"type": "heatmap", "z": cells, "x0": start, "dx": step, "y0": 0, "dy": 1}
 
 
 def panel(
@@ -262,10 +241,9 @@ def panel(
     *,
     title: str = "",
     height: int = 360,
-    legend: bool | Spec | None = None,
+    legend: bool | None = None,
     shapes: Sequence[Spec] = (),
     notes: Sequence[Spec] = (),
-    margin: Mapping[str, int] | None = None,
     min_width: float = 0,
     square: bool = False,
     audio: str = "",
@@ -273,8 +251,7 @@ def panel(
 ) -> Panel:
     """A plot; ``x`` and ``y`` are axes or their titles, ``more`` is of Plotly's layout.
 
-    ``margin`` holds pixels at ``l``, ``r``, ``t``, ``b`` where they are not the page's; a plot
-    narrower than ``min_width`` pixels scrolls sideways.
+    A plot narrower than ``min_width`` pixels scrolls sideways.
     """
     layout: Spec = {
         "xaxis": axis(x) if isinstance(x, str) else x,
@@ -282,10 +259,10 @@ def panel(
         **more,
     }
     if legend is not None:
-        layout["showlegend" if isinstance(legend, bool) else "legend"] = legend
+        layout["showlegend"] = legend
     meta: Spec = {"minWidth": min_width} if min_width else {}
     meta |= {"square": True} if square else {}
-    given = {"shapes": shapes, "annotations": notes, "margin": margin, "meta": meta}
+    given = {"shapes": shapes, "annotations": notes, "meta": meta}
     layout |= {key: value for key, value in given.items() if value}
     return Panel(title=title, data=data, layout=layout, height=height, audio=audio)
 
@@ -320,15 +297,12 @@ def heat_map(
         "zmin": low,
         "zmax": high,
         "xgap": 2,
-        "ygap": 2,
         "text": [list(row) for row in texts],
-        "texttemplate": "%{text}",
         "textfont": {"size": text_size},
-        **_SEQUENTIAL,
     }
     turned = {} if angle is None else {"tickangle": angle}
     across = axis(x, [short(name) for name in columns], **turned, **BARE)
-    down = axis(y, [short(name) for name in rows], autorange="reversed", automargin=True, **BARE)
+    down = axis(y, [short(name) for name in rows], autorange="reversed", **BARE)
     return panel(
         [cells], across, down, title=title, height=height, min_width=min_width, square=square
     )

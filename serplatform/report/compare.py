@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serplatform import __version__, plugins
+from serplatform import plugins
 from serplatform.artifacts.files import write_text
 from serplatform.errors import BadInputError
 from serplatform.report import charts
 from serplatform.report.answer import Answer, find_answer
-from serplatform.report.build import content_security_policy, template_environment, template_text
+from serplatform.report.build import fill_template
 from serplatform.report.data import ReportData, build_report_data
 from serplatform.report.figures.base import Palette, Table
 from serplatform.report.load import load_source
@@ -201,29 +201,19 @@ def pairs_table(tests: Sequence[PairTest]) -> Table:
 
 def build_comparison(paths: Sequence[Path], out: Path) -> list[PairTest]:
     """Write the page that compares runs; return the tests between them."""
-    from markupsafe import Markup
-
     if out.is_dir():
         raise BadInputError(f"{out}: is a directory; give the page's file, e.g. compare.html")
     runs = read_runs(paths)
     tests = compare(runs)
     groups = comparable(runs)
-    script = template_text("page.js")
-    page = (
-        template_environment()
-        .get_template("compare.html")
-        .render(
-            runs=runs,
-            tables=[runs_table(runs), pairs_table(tests)],
-            tested=sum(t.adjusted is not None for t in tests),
-            synthetic=[run.name for run in runs if run.report.dataset.get("synthetic")],
-            pictures=[(names(group), _picture(group, n)) for n, group in enumerate(groups)],
-            not_drawn=names([run for run in runs if all(run not in group for group in groups)]),
-            version=__version__,
-            style=Markup(template_text("page.css")),  # noqa: S704 - ours
-            script=Markup(script),  # noqa: S704 - ours
-            policy=content_security_policy([script]),
-        )
+    page = fill_template(
+        "compare.html",
+        runs=runs,
+        tables=[runs_table(runs), pairs_table(tests)],
+        tested=sum(t.adjusted is not None for t in tests),
+        synthetic=[run.name for run in runs if run.report.dataset.get("synthetic")],
+        pictures=[(names(group), _picture(group, n)) for n, group in enumerate(groups)],
+        not_drawn=names([run for run in runs if all(run not in group for group in groups)]),
     )
     write_text(out, page)
     return tests

@@ -22,12 +22,7 @@ from serplatform.artifacts.run import RunDescription
 from serplatform.artifacts.trial import merit
 from serplatform.errors import ArtifactError
 from serplatform.metrics import classification_metrics
-from serplatform.report.leaderboard import (
-    RankedTrial,
-    objective_of,
-    rank_trials,
-    ranked_trials,
-)
+from serplatform.report.leaderboard import RankedTrial, objective_of, rank_trials, ranked_trials
 from serplatform.report.load import (
     Posteriors,
     ReportedEnsemble,
@@ -47,9 +42,7 @@ from serplatform.report.systems import (
 )
 from serplatform.report.wording import METRICS, listing, plural
 from serplatform.run_directory import RunDirectory
-from serplatform.statistics.intervals import (
-    Interval,
-)
+from serplatform.statistics.intervals import Interval
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -185,12 +178,6 @@ class ReportData:
     def architectures(self) -> tuple[str, ...]:
         """In the order in which trials first name them."""
         return tuple(dict.fromkeys(trial.architecture for trial in self.trials))
-
-    @property
-    def searched(self) -> tuple[str, ...]:
-        """All that were asked for, those of which no trial began among them."""
-        asked = [name for run in self.source.runs for name in run.info.get("architectures", ())]
-        return tuple(dict.fromkeys([*asked, *self.architectures]))
 
     def finished_by_architecture(self) -> dict[str, list[ReportTrial]]:
         """Finished trials of each architecture that has some."""
@@ -335,37 +322,29 @@ def _others(source: ReportSource, systems: Sequence[EvaluatedSystem]) -> Iterato
         return
     same = systems[-1].test
     for run, trial in ranked_trials(source.runs)[: source.exported]:
-        rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds"
-        found = _measured_trial(run, trial, same, key="trial", chosen=f"{rule}.")
+        rule = f"{trial.name}: the best mean dev {objective_of(source.runs)} over all folds."
+        what = f"{trial.name}, which predict and export take"
+        found = _measured_trial(run, trial, same, key="trial", what=what, chosen=rule)
         if found is not None and not (
             systems[-1].key == "single" and np.array_equal(found.test.values, same.values)
         ):
             yield found
     for reference in filter(None, (run.reference for run in source.runs)):
         for run, trial in ranked_trials([reference])[:1]:
-            rule = f"{trial.architecture} with fixed settings, on the same folds"
-            found = _measured_trial(
-                run, trial, same, key="reference", chosen=f"{rule}; nothing was chosen."
-            )
+            what = f"{trial.architecture} with fixed settings"
+            rule = f"{what}, on the same folds; nothing was chosen."
+            found = _measured_trial(run, trial, same, key="reference", what=what, chosen=rule)
             if found is not None:
                 yield found
                 return
 
 
 def _measured_trial(
-    run: ReportedRun,
-    trial: ReportTrial,
-    same: Posteriors,
-    *,
-    key: str,
-    chosen: str,
+    run: ReportedRun, trial: ReportTrial, same: Posteriors, **told: str
 ) -> EvaluatedSystem | None:
     """One trial in every fold; None where its test rows are damaged, or others than ``same``."""
-    what = f"{trial.name}, which predict and export take"
-    if key == "reference":
-        what = f"{trial.architecture} with fixed settings"
     try:
-        found = measure(run.posteriors(trial.number), key=key, what=what, chosen=chosen)
+        found = measure(run.posteriors(trial.number), **told)
     except ArtifactError:
         return None
     return found if found.test.same_rows(same) else None

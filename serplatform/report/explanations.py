@@ -62,9 +62,7 @@ class Explanations:
         path = self._checked(f"{name}.parquet")
         table = read_parquet(path, "table")
         if lacking := [column for column in _COLUMNS[name] if column not in table.column_names]:
-            raise ArtifactError(
-                f"{FOLDER}/{path.name} lacks {', '.join(lacking)}; run `serplatform explain` again"
-            )
+            raise ArtifactError(f"{FOLDER}/{path.name} lacks {', '.join(lacking)}; {_AGAIN}")
         return table
 
     def utterances(self) -> list[ShownRecord]:
@@ -87,8 +85,7 @@ class Explanations:
         expected = self.info["files"].get(name)
         if not path.is_file() or file_sha256(path) != expected:
             raise ArtifactError(
-                f"{FOLDER}/{name} is missing or is not what explanations.json describes; run "
-                "`serplatform explain` again"
+                f"{FOLDER}/{name} is missing or is not what explanations.json describes; {_AGAIN}"
             )
         return path
 
@@ -124,5 +121,5 @@ def _check(run: ReportedRun, info: ExplanationsRecord) -> None:
         if ours != theirs:
             raise ArtifactError(
                 f"the explanations in {run.name} were made with another {what} than the run's; "
-                "run `serplatform explain` again"
+                f"{_AGAIN}"
             )

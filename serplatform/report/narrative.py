@@ -19,13 +19,7 @@ from serplatform.report.published_baselines import (
     qualities,
     sentences,
 )
-from serplatform.report.wording import (
-    METRICS,
-    interval,
-    listing,
-    percent,
-    plural,
-)
+from serplatform.report.wording import METRICS, interval, listing, percent, plural
 from serplatform.statistics.intervals import Interval
 
 #: architectures that the question names

@@ -111,22 +111,28 @@ def errors_by_element(rows: Sequence[Row]) -> list[ErrorAt]:
     if all(row["unit"] is not None for row in rows):
         squares = [np.square(row["unit"]) * row["error"] for row in rows]
         own = np.sqrt(np.average(squares, axis=0, weights=windows)).tolist()
-    return [
-        dataclasses.replace(
-            _error_at(
-                place + 1, len(rows), {n: float(v[place]) for n, v in means.items()},
-                float(means["sampled"][place]),
-            ),
-            rmse=None if own is None else own[place],
-        )
-        for place in range(len(means["error"]))
-    ]  # fmt: skip
+    found = []
+    for place in range(len(means["error"])):
+        at = {name: float(values[place]) for name, values in means.items()}
+        rmse = None if own is None else own[place]
+        found.append(_error_at(place + 1, len(rows), at, at["sampled"], rmse))
+    return found
 
 
-def _error_at(place: int, utterances: int, sums: Mapping[str, float], sampled: float) -> ErrorAt:
-    previous, mean = (sums["error"] / max(sums[name], 1e-12) for name in ("previous", "mean"))
+def _error_at(
+    place: int,
+    utterances: int,
+    sums: Mapping[str, float],
+    sampled: float,
+    rmse: float | None = None,
+) -> ErrorAt:
     return ErrorAt(
-        place=place, utterances=utterances, to_previous=previous, to_mean=mean, sampled=sampled
+        place=place,
+        utterances=utterances,
+        to_previous=sums["error"] / max(sums["previous"], 1e-12),
+        to_mean=sums["error"] / max(sums["mean"], 1e-12),
+        sampled=sampled,
+        rmse=rmse,
     )
 
 

@@ -98,7 +98,7 @@ def _answer(report: ReportData, answer: Answer) -> Drawing:
         height=80 + 44 * len(answer.rows),
         legend=False,
         shapes=[charts.vertical(chance)],
-        notes=[charts.note(chance, 0, "chance", yref="paper", yanchor="bottom", color="@muted")],
+        notes=[charts.chance_note(chance)],
     )
     table = Table(
         caption="Test results, pooled over folds, with 95 % intervals",

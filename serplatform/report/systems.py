@@ -54,11 +54,7 @@ def measure(posteriors: Posteriors, *, key: str, chosen: str, what: str = "") ->
         key=key,
         what=what,
         chosen=chosen,
-        pooled=metric_intervals(
-            test.truth,
-            test.values,
-            test.speaker_ids.tolist(),
-        ),
+        pooled=metric_intervals(test.truth, test.values, test.speaker_ids.tolist()),
         by_fold={
             fold: classification_metrics(rows.truth, rows.values)
             for fold in sorted(set(test.folds.tolist()))

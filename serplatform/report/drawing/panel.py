@@ -9,10 +9,9 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 from serplatform.errors import BadInputError
-from serplatform.report.drawing import traces
-from serplatform.report.drawing.axes import Plot
 from serplatform.report.drawing.colours import PageColours, PaperColours
-from serplatform.report.drawing.frame import Drawn
+from serplatform.report.drawing.plot import Drawn, Plot
+from serplatform.report.drawing.traces import KINDS
 from serplatform.report.figures.base import Panel
 
 #: points of a paper to a pixel of the page: a text of 11 pixels becomes one of 7.3 points
@@ -20,9 +19,6 @@ PAPER_SCALE = 0.66
 _POINTS_OF_MM = 72 / 25.4
 #: pixels of the page that a panel is drawn over: beside another, alone
 PAIRED, ALONE = 400, 480
-
-#: types of traces
-KINDS = ("scatter", "bar", "box", "heatmap")
 
 _SVG = "http://www.w3.org/2000/svg"
 _FONTS = ["Helvetica", "Arial", "Liberation Sans", "Noto Sans", "DejaVu Sans", "Noto Sans CJK JP"]
@@ -42,18 +38,13 @@ def draw_panel(
 
     with matplotlib.rc_context(_SETTINGS):
         plot = Plot(panel, colours, width, scale)
-        boxes = [t for t in plot.shown if t["type"] == "box"]
         for trace in plot.shown:
-            axes = plot.axes[trace.get("yaxis", "y")]
-            if trace["type"] == "box":
-                traces.box(plot, axes, trace, boxes.index(trace), len(boxes))
-            elif trace["type"] in KINDS:
-                getattr(traces, trace["type"])(plot, axes, trace)
-            else:
+            if trace["type"] not in KINDS:
                 raise BadInputError(
                     f"a figure's trace of type '{trace['type']}' cannot be drawn; known: "
                     f"{', '.join(KINDS)}"
                 )
+            KINDS[trace["type"]](plot, plot.axes[trace.get("yaxis", "y")], trace)
         return plot.finish()
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from serplatform.arrays import DoubleArray
-from serplatform.report.drawing.axes import Plot
 from serplatform.report.drawing.colours import light_colours
-from serplatform.report.drawing.frame import Axes, plain_text
+from serplatform.report.drawing.plot import Axes, Plot, plain_text
 from serplatform.report.figures.base import Spec
 
 #: cells from which a heat map becomes a picture of its own
@@ -38,9 +37,7 @@ def scatter(plot: Plot, axes: Axes, trace: Spec) -> None:
     if trace.get("fill") == "toself":
         axes.fill(x, y, color=plot.stroke(trace)["color"], alpha=alpha, lw=0)
         return
-    for side in ("x", "y"):
-        if error := trace.get(f"error_{side}"):
-            _whiskers(plot, axes, x, y, error, side, trace)
+    _whiskers(plot, axes, x, y, trace)
     if "lines" in mode:
         points = list(zip(x, y, strict=True))
         if trace.get("connectgaps"):
@@ -57,7 +54,6 @@ def _points(
     plot: Plot, axes: Axes, x: Sequence[float], y: Sequence[float], trace: Spec, hovers: list[str]
 ) -> None:
     marker = trace.get("marker", {})
-    colour, opacity, edge = plot.marker(marker, trace)
     sizes, symbols = marker.get("size", 6), marker.get("symbol", "circle")
     groups: dict[tuple[str, float], list[int]] = {}
     for n, (at, height) in enumerate(zip(x, y, strict=True)):
@@ -70,11 +66,11 @@ def _points(
             [x[n] for n in places],
             [y[n] for n in places],
             ls="none",
-            alpha=opacity * (trace.get("opacity") or 1),
+            alpha=marker.get("opacity", 1.0) * (trace.get("opacity") or 1),
             gid=plot.group([hovers[n] for n in places] if hovers else []),
             clip_on=False,
             zorder=3,
-            **plot.face(symbol, colour, edge, size),
+            **plot.face(trace, symbol, size),
         )
 
 
@@ -90,39 +86,35 @@ def _hovers(trace: Spec) -> list[str]:
     return found
 
 
-def _whiskers(
-    plot: Plot,
-    axes: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    error: Spec,
-    side: str,
-    trace: Spec,
-) -> None:
-    reach = [error.get("arrayminus", error["array"]), error["array"]]
-    colour = error.get("color", trace.get("marker", {}).get("color", "@ink"))
-    axes.errorbar(
-        x,
-        y,
-        **{f"{side}err": np.array(reach, dtype=float)},
-        fmt="none",
-        ecolor=plot.colour(colour),
-        elinewidth=plot.scale * error.get("thickness", 1.5),
-        capsize=plot.scale * error.get("width", 2),
-    )
+def _whiskers(plot: Plot, axes: Axes, x: Sequence[float], y: Sequence[float], trace: Spec) -> None:
+    for side in ("x", "y"):
+        if error := trace.get(f"error_{side}"):
+            reach = [error.get("arrayminus", error["array"]), error["array"]]
+            colour = error.get("color", trace.get("marker", {}).get("color", "@ink"))
+            axes.errorbar(
+                x,
+                y,
+                **{f"{side}err": np.array(reach, dtype=float)},
+                fmt="none",
+                ecolor=plot.colour(colour),
+                elinewidth=plot.scale * error.get("thickness", 1.5),
+                capsize=plot.scale * error.get("width", 2),
+            )
 
 
 def bar(plot: Plot, axes: Axes, trace: Spec) -> None:
     colour = plot.colour(trace["marker"]["color"])
     x, y = plot.places("x", trace["x"]), plot.places("y", trace["y"])
-    (axes.barh if trace.get("orientation") == "h" else axes.bar)(
-        *((y, x) if trace.get("orientation") == "h" else (x, y)), 0.72, color=colour
-    )
-    if error := trace.get("error_x"):
-        _whiskers(plot, axes, x, y, error, "x", trace)
+    if trace.get("orientation") == "h":
+        axes.barh(y, x, 0.72, color=colour)
+    else:
+        axes.bar(x, y, 0.72, color=colour)
+    _whiskers(plot, axes, x, y, trace)
 
 
-def box(plot: Plot, axes: Axes, trace: Spec, place: int, count: int) -> None:
+def box(plot: Plot, axes: Axes, trace: Spec) -> None:
+    boxes = [t for t in plot.shown if t["type"] == "box"]
+    place, count = boxes.index(trace), len(boxes)
     marker, line = trace["marker"], trace["line"]
     colour = plot.colour(line["color"])
     lying = trace.get("y") is None
@@ -155,6 +147,8 @@ def box(plot: Plot, axes: Axes, trace: Spec, place: int, count: int) -> None:
 
 
 def heatmap(plot: Plot, axes: Axes, trace: Spec) -> None:
+    from matplotlib.patches import Rectangle
+
     z = np.array([[math.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
     x, y = (
         plot.places(side, trace[side])
@@ -166,71 +160,44 @@ def heatmap(plot: Plot, axes: Axes, trace: Spec) -> None:
     low = trace.get("zmin", known.min() if known.size else 0.0)
     high = trace.get("zmax", known.max() if known.size else 1.0)
     shares = (z - low) / ((high - low) or 1.0)
-    if z.size > MOST_CELLS:
-        _picture(axes, shares, x, y)
-        return
     steps = [(at[-1] - at[0]) / max(1, len(at) - 1) or 1.0 for at in (x, y)]
-    gap = 0.04 if trace.get("xgap") else 0.0
-    texts = trace.get("text")
-    for row, height in enumerate(y):
-        for column, across in enumerate(x):
-            _cell(
-                plot,
-                axes,
-                (across, height),
-                (steps[0] * (1 - gap), steps[1] * (1 - gap)),
-                shares[row, column],
-                plain_text(texts[row][column]) if texts is not None else "",
-                trace.get("textfont", {}).get("size", 11),
+    ends = [(at[0] - s / 2, at[-1] + s / 2) for at, s in zip((x, y), steps, strict=True)]
+    if z.size > MOST_CELLS:
+        _picture(axes, shares, (*ends[0], *ends[1]))
+        return
+    filled = 0.96 if trace.get("xgap") else 1.0
+    wide, tall = (step * filled for step in steps)
+    texts, size = trace.get("text"), trace.get("textfont", {}).get("size", 11)
+    for (row, column), share in np.ndenumerate(shares):
+        if math.isfinite(share):
+            corner = x[column] - wide / 2, y[row] - tall / 2
+            axes.add_patch(Rectangle(corner, wide, tall, lw=0, fc=plot.colour.cell(share)))
+        if text := plain_text(texts[row][column]) if texts is not None else "":
+            dark = math.isfinite(share) and share > 0.62
+            axes.text(
+                *(x[column], y[row], text),
+                ha="center",
+                va="center",
+                fontsize=plot.scale * size,
+                color=plot.colour("@paper" if dark else "@ink"),
             )
-    for at, step, set_limits in ((x, steps[0], axes.set_xlim), (y, steps[1], axes.set_ylim)):
-        set_limits(at[0] - step / 2, at[-1] + step / 2)
+    axes.set_xlim(*ends[0])
+    axes.set_ylim(*ends[1])
 
 
-def _cell(
-    plot: Plot,
-    axes: Axes,
-    middle: tuple[float, float],
-    size: tuple[float, float],
-    share: float,
-    text: str,
-    text_size: float,
-) -> None:
-    from matplotlib.patches import Rectangle
-
-    if math.isfinite(share):
-        corner = middle[0] - size[0] / 2, middle[1] - size[1] / 2
-        axes.add_patch(Rectangle(corner, *size, lw=0, fc=plot.colour.cell(share)))
-    if text:
-        dark = math.isfinite(share) and share > 0.62
-        axes.text(
-            *(*middle, text),
-            ha="center",
-            va="center",
-            fontsize=plot.scale * text_size,
-            color=plot.colour("@paper" if dark else "@ink"),
-        )
-
-
-def _picture(axes: Axes, shares: DoubleArray, x: Sequence[float], y: Sequence[float]) -> None:
+def _picture(axes: Axes, shares: DoubleArray, extent: tuple[float, ...]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    ends = [light_colours()[f"sequential-{n}"] for n in range(5)]
-    steps = [(at[-1] - at[0]) / max(1, len(at) - 1) or 1.0 for at in (x, y)]
+    colours = [light_colours()[f"sequential-{n}"] for n in range(5)]
     axes.imshow(
         shares,
-        cmap=LinearSegmentedColormap.from_list("sequential", ends),
+        cmap=LinearSegmentedColormap.from_list("sequential", colours),
         vmin=0,
         vmax=1,
         origin="lower",
         aspect="auto",
         interpolation="none",
-        extent=(
-            x[0] - steps[0] / 2,
-            x[-1] + steps[0] / 2,
-            y[0] - steps[1] / 2,
-            y[-1] + steps[1] / 2,
-        ),
+        extent=extent,
     )
 
 
@@ -250,3 +217,7 @@ def _fill(template: str, values: Mapping[str, Any]) -> str:
 
     text = re.sub(r"%\{(\w+):?([^}]*)\}", one, template.partition("<extra>")[0])
     return text.replace("<br>", ", ")
+
+
+#: what draws a trace, by its type
+KINDS = {"scatter": scatter, "bar": bar, "box": box, "heatmap": heatmap}

@@ -168,7 +168,7 @@ def label_table(found: MapLabels, classes: Sequence[str]) -> Table:
         ]
         counts = [label["utterances"], label["speakers"]]
         tests = [label["p_value"], label["corrected"]]
-        numbers = [end for i in intervals for end in ((None,) * 3 if i is None else i.ends())]
+        numbers = [end for one in intervals for end in charts.ends(one)]
         rows.append([label["label"], *counts, *numbers, *tests])
         display.append(
             [

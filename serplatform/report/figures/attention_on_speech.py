@@ -340,8 +340,6 @@ def tracks(item: ShownUtterance) -> tuple[dict[str, list[float]], int]:
 def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, str]) -> Panel:
     record, (domains, pixels) = item.record, tracks(item)
     words, phones, sound = record["words"], record["phones"], record["audio"]
-    lowest = next(axis.replace("axis", "") for axis in domains)
-    plain: Spec = {**charts.BARE, "fixedrange": True}
     shapes = [
         charts.rectangle((start, end), (1.05, 1.95), "y3", filled=False) for _, start, end in words
     ]
@@ -349,7 +347,7 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
         charts.rectangle((start, end), (0.05, 0.95), "y3", filled=kind == "vowel")
         for _, start, end, kind in phones
     ]
-    traces = [_curve(item, curve, visible, colours) for curve in item.curves]
+    traces = [_curve(item, curve, colours) for curve in item.curves if curve.trial in visible]
     stored, cells, ticks = record["spectrogram"], item.spectrogram, []
     if stored is not None and cells is not None:
         traces.insert(0, charts.picture(cells.tolist(), stored["start"], stored["shift"]))
@@ -362,37 +360,31 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
     if "yaxis2" in domains:
         top = max([2.0, *(value for c in item.curves for value in c.record["times_even"])])
         more["yaxis2"] = charts.axis(
-            {"text": "× even", "standoff": 6},
+            "× even",
             domain=domains["yaxis2"],
             range=[0, 1.05 * top],
             nticks=5,
-            gridcolor="@grid",
-            linecolor="@rule",
-            zerolinecolor="@rule",
-            fixedrange=True,
         )
         shapes.append(charts.horizontal(1, "y2"))
     if "yaxis4" in domains:
         traces.append(_posteriors(item.tracks[0].record))
         more["yaxis4"] = charts.axis(
-            "", [short(name, 9) for name in item.classes], domain=domains["yaxis4"], **plain
+            "", [short(name, 9) for name in item.classes], domain=domains["yaxis4"], **charts.BARE
         )
     if "yaxis3" in domains:
         names: Spec = {"tickvals": [0.5, 1.5], "ticktext": ["phones", "words"]}
-        more["yaxis3"] = charts.axis(domain=domains["yaxis3"], range=[0, 2], **names, **plain)
+        more["yaxis3"] = charts.axis(domain=domains["yaxis3"], range=[0, 2], **names, **charts.BARE)
     return charts.panel(
         traces,
-        charts.axis("seconds", range=[0, record["shown"]], anchor=lowest, **charts.BARE),
+        charts.axis("seconds", range=[0, record["shown"]], **charts.BARE),
         charts.axis(
             domain=domains.get("yaxis", [0, 0.001]),
             tickvals=[band for _, band in ticks],
             ticktext=[f"{hertz / 1000:g} kHz" for hertz, _ in ticks],
-            automargin=False,
-            **plain,
+            **charts.BARE,
         ),
         title=_title(item),
         shapes=shapes,
-        margin={"l": 64, "r": 12, "t": 12, "b": 44},
         min_width=min(1600, round(max(620.0, 210 * record["shown"]))),
         height=pixels + 20 * -(-len(item.curves) // 3) + 60,
         audio="" if sound is None else f"data:{sound['mime']};base64,{sound['base64']}",
@@ -403,8 +395,7 @@ def _panel(item: ShownUtterance, visible: Sequence[str], colours: Mapping[str, s
 def _posteriors(found: TrackRecord) -> Spec:
     """A row an emotion, darker the higher its posterior."""
     cells = charts.picture(found["posteriors"], found["start"], found["shift"])
-    hover = {"hoverinfo": "all", "hovertemplate": "%{x:.2f} s: %{z:.0%}<extra></extra>"}
-    return {**cells, **hover, "yaxis": "y4", "zmin": 0, "zmax": 1}
+    return {**cells, "yaxis": "y4", "zmin": 0, "zmax": 1}
 
 
 def _title(item: ShownUtterance) -> str:
@@ -423,9 +414,7 @@ def _title(item: ShownUtterance) -> str:
     return f"{title}, recognised by {right} of {len(item.predictions)} models{took}"
 
 
-def _curve(
-    item: ShownUtterance, curve: ShownCurve, visible: Sequence[str], colours: Mapping[str, str]
-) -> Spec:
+def _curve(item: ShownUtterance, curve: ShownCurve, colours: Mapping[str, str]) -> Spec:
     record, words = curve.record, item.record["words"]
     place = [c for c in item.curves if c.trial == curve.trial].index(curve)
     starts, values = list(record["starts"]), list(record["times_even"])
@@ -444,5 +433,4 @@ def _curve(
         },
         hover="%{x:.2f} s: %{y:.2f} × even",
         yaxis="y2",
-        visible=True if curve.trial in visible else "legendonly",
     )

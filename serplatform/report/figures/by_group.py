@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
+from serplatform.arrays import DoubleArray, IntArray
 from serplatform.artifacts.ensemble import GenderRow
 from serplatform.metrics import confusion_counts
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData, grouped
-from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette, Spec
+from serplatform.report.figures.base import FIGURES, Drawing, Figure, Palette
 from serplatform.report.speaker_intervals import recall_intervals
 from serplatform.report.systems import LABELS
 from serplatform.report.wording import listing, percent, percent_sign, short
@@ -27,8 +27,11 @@ class Confusion:
 
     system: str
     classes: tuple[str, ...]
-    counts: npt.NDArray[np.int64]
-    rates: npt.NDArray[np.float64]
+    counts: IntArray
+
+    @property
+    def rates(self) -> DoubleArray:
+        return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
 
 def worst_pairs(confusion: Confusion, limit: int = 2) -> list[tuple[str, str, float]]:
@@ -51,20 +54,15 @@ class ConfusionMatrix(Figure[tuple[Confusion, ...]]):
     needs = (Need.TESTED_SYSTEM,)
 
     def compute(self, report: ReportData) -> tuple[Confusion, ...]:
-        found = []
-        for system in report.systems:
-            counts = confusion_counts(
-                system.test.truth, system.test.prediction, len(report.classes)
+        size = len(report.classes)
+        return tuple(
+            Confusion(
+                system=system.label,
+                classes=report.classes,
+                counts=confusion_counts(system.test.truth, system.test.prediction, size),
             )
-            found.append(
-                Confusion(
-                    system=system.label,
-                    classes=report.classes,
-                    counts=counts,
-                    rates=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
-                )
-            )
-        return tuple(found)
+            for system in report.systems
+        )
 
     def draw(self, data: tuple[Confusion, ...], palette: Palette) -> Drawing:
         panels, tables, sentences = [], [], []
@@ -165,22 +163,24 @@ class ClassRecallFigure(Figure[tuple[ClassRecall, ...]]):
         best = max(tested[systems[0]], key=lambda row: row.recall.value)
         worst = min(tested[systems[0]], key=lambda row: row.recall.value)
         chance = 100 / len(classes)
-        low: Spec = {"yref": "paper", "yanchor": "bottom", "xanchor": "left"}
         plot = charts.panel(
             traces,
             charts.axis("recall (%), 95 % interval", range=[-2, 102]),
             charts.rows_axis(classes),
             shapes=[charts.vertical(chance)],
-            notes=[charts.note(chance, 0, "chance", color="@muted", **low)],
+            notes=[charts.chance_note(chance, xanchor="left")],
             height=130 + 46 * len(classes),
         )
         table = charts.table(
             "Recall by class",
             ["system", "class", "test utterances", "recall", "low", "high"],
             [
-                [r.system, r.emotion, r.utterances, *r.recall.ends()]
-                if r.utterances
-                else [r.system, r.emotion, 0, None, None, None]
+                [
+                    r.system,
+                    r.emotion,
+                    r.utterances,
+                    *charts.ends(r.recall if r.utterances else None),
+                ]
                 for r in data
             ],
         )
@@ -255,7 +255,6 @@ class SpeakerAccuracyFigure(Figure[tuple[SpeakerAccuracy, ...]]):
                 tickvals=list(range(0, len(first), every)),
                 ticktext=[short(row.speaker_id) for row in first[::every]],
                 tickangle=-60 if len(first) > 8 else 0,
-                automargin=True,
                 **charts.BARE,
             ),
             charts.axis("accuracy (%)", range=[-3, 103]),

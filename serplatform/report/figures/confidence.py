@@ -67,7 +67,7 @@ class ReliabilityFigure(Figure[tuple[Reliability, ...]]):
 
     def draw(self, data: tuple[Reliability, ...], palette: Palette) -> Drawing:
         largest = max(b.count for entry in data for b in entry.bins)
-        traces = [charts.line("perfect calibration", [0, 1], [0, 1], charts.DOTTED, hover=None)]
+        traces = [charts.line("perfect calibration", [0, 1], [0, 1], charts.DOTTED)]
         for entry in data:
             sizes = [round(5 + 13 * (b.count / largest) ** 0.5, 1) for b in entry.bins]
             traces.append(
@@ -127,7 +127,7 @@ class RejectionFigure(Figure[RejectionRecord]):
                 [100 * a for _, _, a in curve],
                 {"color": palette.colour("Ensemble"), "width": 2},
                 texts=[f"threshold {t:.3f}" for t, _, _ in curve],
-                hover=f"{hover}<br>%{{text}}<extra></extra>",
+                hover=f"{hover}<br>%{{text}}",
             )
         ]
         at = "At the thresholds that dev rows chose, the ensemble answers"
@@ -139,7 +139,7 @@ class RejectionFigure(Figure[RejectionRecord]):
                     [100 * test["coverage"]],
                     [100 * test["accuracy"]],
                     charts.marker("@ink", "x", 10),
-                    hover=f"{hover}<extra></extra>",
+                    hover=hover,
                 )
             )
             summary = (

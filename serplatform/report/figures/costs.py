@@ -81,25 +81,23 @@ class TrialOutcomes(Figure[Outcomes]):
     needs = (Need.TRIALS,)
 
     def compute(self, report: ReportData) -> Outcomes:
+        by_kind = grouped(report.trials, lambda t: (t.architecture, t.state))
+        kinds = [(name, state) for name in report.architectures for state in STATES]
         rows = []
-        for architecture in report.architectures:
-            for state in STATES:
-                kind = (architecture, state)
-                group = [t for t in report.trials if (t.architecture, t.state) == kind]
-                if not group:
-                    continue
-                values = [t.reached for t in group if t.reached is not None]
-                rows.append(
-                    Outcome(
-                        architecture=architecture,
-                        state=state,
-                        count=len(group),
-                        epochs=sum(t.epochs for t in group),
-                        seconds=sum(t.seconds for t in group),
-                        best=max(values, default=None),
-                        median=median(values) if values else None,
-                    )
+        for architecture, state in (kind for kind in kinds if kind in by_kind):
+            group = by_kind[architecture, state]
+            values = [t.reached for t in group if t.reached is not None]
+            rows.append(
+                Outcome(
+                    architecture=architecture,
+                    state=state,
+                    count=len(group),
+                    epochs=sum(t.epochs for t in group),
+                    seconds=sum(t.seconds for t in group),
+                    best=max(values, default=None),
+                    median=median(values) if values else None,
                 )
+            )
         failed = [
             (t.record.get("error") or "").strip().splitlines()
             for t in report.trials
@@ -184,7 +182,7 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
                 None,
                 palette.marker(name, 5, opacity=0.7),
                 [f"{t.name}, {t.state}, {t.epochs} epochs" for t in group],
-                "%{text}<br>%{x:.1f} s<extra></extra>",
+                "%{text}<br>%{x:.1f} s",
             )
             for name, group in by_architecture.items()
         ]
@@ -196,7 +194,7 @@ class Cost(Figure[tuple[ReportTrial, ...]]):
         plot = charts.panel(
             traces,
             charts.axis("training time of a trial (s)", rangemode="tozero"),
-            charts.axis(autorange="reversed", automargin=True),
+            charts.axis(autorange="reversed"),
             legend=False,
             height=120 + 70 * len(traces),
         )
@@ -309,14 +307,14 @@ class SizeTradeoff(Figure[tuple[PricedTrial, ...]]):
                         [100 * t.dev_uar for t in group],
                         palette.marker(name, 7),
                         texts=[t.trial for t in group],
-                        hover="%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %<extra></extra>",
+                        hover="%{text}<br>%{x:,} parameters<br>dev UAR %{y:.1f} %",
                     )
                 )
         front = [t for t in data if t.undominated]
         small, large = front[0], front[-1]
         plot = charts.panel(
             traces,
-            charts.axis("trainable parameters", type="log", exponentformat="power"),
+            charts.axis("trainable parameters", type="log"),
             "mean dev UAR (%)",
         )
         table = charts.table(

@@ -84,7 +84,7 @@ class EmbeddingsFigure(Figure[Embeddings]):
         pictures = sorted(data.pictures, key=lambda picture: -picture.made["purity"])
         best, last = pictures[0], pictures[-1]
         purity = decimal(5 * last.made["purity"], 1)
-        plain = charts.axis(showticklabels=False, ticks="", **charts.BARE)
+        plain = charts.axis(showticklabels=False, **charts.BARE)
         return Drawing(
             summary=(
                 f"Of an utterance's five nearest neighbours in {best.trial}, "
@@ -101,8 +101,6 @@ class EmbeddingsFigure(Figure[Embeddings]):
                         f"{picture.trial}: {decimal(100 * picture.made['purity'], 0)} % of "
                         "neighbours of the same class"
                     ),
-                    margin={"l": 12, "b": 16},
-                    legend={"font": {"size": 11}},
                 )
                 for picture in pictures
             ],
@@ -163,7 +161,7 @@ def _traces(classes: tuple[str, ...], picture: EmbeddingPicture) -> list[Spec]:
                     f"({p.confidence:.2f})"
                     for p in own
                 ],
-                hover="%{text}<extra></extra>",
+                hover="%{text}",
             )
         )
     return traces

@@ -5,17 +5,7 @@ from __future__ import annotations
 from serplatform.artifacts.evaluation import LEFT_OUT, READ_AS, SHOWN, EvaluationRecord
 from serplatform.report import charts
 from serplatform.report.data import Need, ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    FIRST,
-    SERIES,
-    SYMBOLS,
-    Cell,
-    Drawing,
-    Figure,
-    Palette,
-    Table,
-)
+from serplatform.report.figures.base import FIGURES, FIRST, Cell, Drawing, Figure, Palette, Table
 from serplatform.report.systems import read_interval
 from serplatform.report.wording import interval, listing, metric, metric_title, percent, plural
 from serplatform.statistics.chance import exceeds_chance, place_of_chance
@@ -54,20 +44,14 @@ class EvaluationResultFigure(EvaluationFigure):
             said.append(f"UAR {uar.in_percent()} ({name} classes), {where}")
         panel = charts.panel(
             [
-                charts.interval_points(
-                    f"{name} classes", [uar], [n], charts.marker(SERIES[n], SYMBOLS[n], 10)
-                )
+                charts.interval_points(f"{name} classes", [uar], [n], charts.nth_marker(n, 10))
                 for n, (name, uar) in enumerate(uars.items())
             ],
             charts.axis("UAR (%), 95 % interval", range=[-2, 102]),
             charts.rows_axis([f"{name} classes" for name in names]),
             legend=False,
             shapes=[charts.vertical(100 * chance)],
-            notes=[
-                charts.note(
-                    *(100 * chance, 0, "chance"), color="@muted", yref="paper", yanchor="bottom"
-                )
-            ],
+            notes=[charts.chance_note(100 * chance)],
             height=110 + 44 * len(names),
         )
         unchecked = (

@@ -18,19 +18,15 @@ class EvaluationConfusion(EvaluationFigure):
     after = "evaluation"
 
     def draw(self, data: EvaluationRecord, palette: Palette) -> Drawing:
-        found = []
-        for name in shown_readings(data):
-            reading = data["readings"][name]
-            counts = np.array(reading["confusion"], dtype=np.int64)
-            found.append(
-                Confusion(
-                    system=f"{name} classes".capitalize(),
-                    classes=tuple(reading["classes"]),
-                    counts=counts,
-                    rates=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
-                )
+        found = tuple(
+            Confusion(
+                system=f"{name} classes".capitalize(),
+                classes=tuple(data["readings"][name]["classes"]),
+                counts=np.array(data["readings"][name]["confusion"], dtype=np.int64),
             )
-        drawing = ConfusionMatrix().draw(tuple(found), palette)
+            for name in shown_readings(data)
+        )
+        drawing = ConfusionMatrix().draw(found, palette)
         return dataclasses.replace(
             drawing, note=drawing.note.replace(" over all folds", " on the other dataset")
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from serplatform.artifacts.evaluation import EvaluationRecord, GroupRecord
 from serplatform.report import charts
-from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Palette, Panel, Table
+from serplatform.report.figures.base import FIGURES, Drawing, Palette, Panel, Table
 from serplatform.report.figures.by_group import MAX_NAMED
 from serplatform.report.figures.evaluation import EvaluationFigure
 from serplatform.report.systems import read_interval
@@ -51,7 +51,7 @@ def _panel(kind: str, rows: Sequence[GroupRecord]) -> Panel:
                 "UAR",
                 [read_interval(row["uar"]) for row in rows],
                 range(len(rows)),
-                charts.marker(SERIES[0], SYMBOLS[0], 9),
+                charts.nth_marker(0, 9),
                 texts=[row["name"] for row in rows],
                 hover="%{text}: %{x:.1f} %",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from serplatform.artifacts.evaluation import EvaluationRecord
 from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
-from serplatform.report.figures.base import FIGURES, SERIES, SYMBOLS, Drawing, Palette
+from serplatform.report.figures.base import FIGURES, Drawing, Palette
 from serplatform.report.figures.evaluation import EvaluationFigure
 from serplatform.report.systems import read_interval
 from serplatform.report.wording import percent, points
@@ -29,7 +29,7 @@ class EvaluationRobustness(EvaluationFigure):
         lost = [read_interval(row["difference_to_clean"]) for row in rows]
         worst = min(rows, key=lambda row: row["difference_to_clean"]["value"])
         below = sum(one.high is not None and one.high < 0 for one in lost)
-        height, mark = 110 + 24 * len(names), charts.marker(SERIES[0], SYMBOLS[0], 9)
+        height, mark = 110 + 24 * len(names), charts.nth_marker(0, 9)
         uar = charts.panel(
             [charts.interval_points("UAR", uars, range(len(uars)), mark)],
             charts.axis("UAR (%), 95 % interval", range=[-2, 102]),

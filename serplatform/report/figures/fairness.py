@@ -8,16 +8,7 @@ from serplatform.artifacts.evaluation import EvaluationRecord, FairnessRecord
 from serplatform.report import charts
 from serplatform.report.data import Need, NoDataError, ReportData, grouped
 from serplatform.report.fairness import LEAST, fairness_on_test
-from serplatform.report.figures.base import (
-    FIGURES,
-    SERIES,
-    SYMBOLS,
-    Cell,
-    Drawing,
-    Figure,
-    Palette,
-    Panel,
-)
+from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Palette, Panel
 from serplatform.report.figures.by_group import MAX_NAMED
 from serplatform.report.figures.evaluation import EvaluationFigure
 from serplatform.report.systems import read_interval
@@ -115,7 +106,7 @@ def _intervals(found: FairnessRecord) -> Panel:
                 group,
                 [read_interval(row["recall"]) for row in rows],
                 [classes.index(r["emotion"]) + charts.row_offset(n, len(groups)) for r in rows],
-                charts.marker(SERIES[n % len(SERIES)], SYMBOLS[n % len(SYMBOLS)], 9),
+                charts.nth_marker(n, 9),
             )
             for n, (group, rows) in enumerate(groups.items())
         ],

@@ -184,9 +184,9 @@ def _error_panels(item: TrialErrors, named: bool) -> Iterator[Panel]:
                 f"over that of {label}",
                 [getattr(error, field) for error in item.emotions.values()],
                 [row + charts.row_offset(place, 2) for row in range(len(names))],
-                charts.marker(SERIES[place], SYMBOLS[place], 10),
+                charts.nth_marker(place, 10),
                 texts=names,
-                hover="%{text}: %{x:.2f}<extra></extra>",
+                hover="%{text}: %{x:.2f}",
                 scale=1.0,
             )
             for place, (label, field) in enumerate(
@@ -331,11 +331,8 @@ def _maps(item: ShownInput) -> Panel:
             "yaxis": axis,
             "zmin": low,
             "zmax": high,
-            "colorscale": "@sequential",
-            "showscale": False,
-            "hovertemplate": f"{name}: %{{x:.2f}} s, element %{{y}}: %{{z:.2f}}<extra></extra>",
         }
-        for axis, name, columns, low, high in tracks
+        for axis, _, columns, low, high in tracks
     ]
     domains = {"y": [0, 0.31], "y2": [0.345, 0.655], "y3": [0.69, 1]}
     below, middle, above = (
@@ -369,7 +366,6 @@ def _last_window(item: ShownInput) -> Panel:
                 places + places[::-1],
                 edge,
                 {"width": 0, "color": SERIES[1]},
-                hover=None,
                 fill="toself",
                 opacity=0.25,
             ),
@@ -443,7 +439,7 @@ class ClassOverTime(Figure[tuple[HeardCurve, ...]]):
                     {"color": colour},
                     marker=charts.marker(None, palette.symbol(item.architecture), 7),
                     hover="%{x:.0f} % heard: %{y:.1f} %",
-                    error_y={"type": "data", "symmetric": False, "color": colour, **reach},
+                    error_y={"color": colour, **reach},
                 ),
                 charts.line(
                     f"{item.trial}: have a class",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
 from serplatform.report.figures.base import FIGURES, FIRST, Drawing, Figure, Palette, Table
 from serplatform.report.leaderboard import BY_SPEAKER, RankedTrial, first_shown, objective_of
@@ -74,7 +75,7 @@ def _table(caption: str, rows: Sequence[RankedTrial], *, folded: bool = False) -
         rows=[
             [
                 *(r.run, r.trial, r.architecture, r.rank, r.dev),
-                *(r.test.ends() if r.test else (None, None, None)),
+                *charts.ends(r.test),
                 *(r.seconds, r.num_parameters),
             ]
             for r in rows

@@ -7,16 +7,7 @@ import dataclasses
 from serplatform.papers.published import PublishedResult
 from serplatform.report import charts
 from serplatform.report.data import NoDataError, ReportData
-from serplatform.report.figures.base import (
-    FIGURES,
-    Cell,
-    Drawing,
-    Figure,
-    Palette,
-    Panel,
-    Spec,
-    Table,
-)
+from serplatform.report.figures.base import FIGURES, Cell, Drawing, Figure, Palette, Panel, Table
 from serplatform.report.published_baselines import find_baselines, place_against, qualities
 from serplatform.report.wording import METRICS, interval, listing, percent, short
 from serplatform.statistics.intervals import Interval
@@ -96,7 +87,7 @@ def _panel(one: ComparedMetric, title: str, palette: Palette) -> Panel:
             [value],
             [place],
             palette.marker(label, 11),
-            hover="%{x:.1f} %<br>" + interval(one.metric, value) + "<extra></extra>",
+            hover="%{x:.1f} %<br>" + interval(one.metric, value),
         )
         for place, (label, value) in enumerate(one.ours)
     ]
@@ -107,16 +98,15 @@ def _panel(one: ComparedMetric, title: str, palette: Palette) -> Panel:
             [len(one.ours) + i for i in range(len(one.others))],
             charts.marker("@ink", "line-ns", 15, edge=3),
             texts=[f"{r.system}<br>{qualities(r)}" for r in one.others],
-            hover="%{text}<br>%{x:.1f} %<extra></extra>",
+            hover="%{text}<br>%{x:.1f} %",
         )
     )
     rows = [*(label for label, _ in one.ours), *(_label(r) for r in one.others)]
-    left: Spec = {"xref": "paper", "xanchor": "left", "yanchor": "bottom"}
     ends = [len(rows) - 0.5, -0.9]
     return charts.panel(
         traces,
         f"{one.title} (%), 95 % interval where known",
-        charts.axis(range=ends, showticklabels=False, ticks="", **charts.BARE),
+        charts.axis(range=ends, showticklabels=False, **charts.BARE),
         title=title,
         notes=[
             charts.note(
@@ -125,12 +115,13 @@ def _panel(one: ComparedMetric, title: str, palette: Palette) -> Panel:
                 row,
                 size=12,
                 color="@ink" if place < len(one.ours) else "@muted",
-                **left,
+                xref="paper",
+                xanchor="left",
+                yanchor="bottom",
             )
             for place, row in enumerate(rows)
         ],
         legend=False,
-        margin={"l": 12},
         height=90 + 40 * len(rows),
     )
 

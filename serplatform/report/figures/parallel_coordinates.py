@@ -213,7 +213,7 @@ def _panel(bundle: LineBundle) -> Panel:
                 ys,
                 {"color": COLOURS[group], "width": WIDTHS[group]},
                 texts=texts,
-                hover="%{text}<extra></extra>",
+                hover="%{text}",
                 opacity=0.7,
             )
         )
@@ -223,12 +223,10 @@ def _panel(bundle: LineBundle) -> Panel:
         traces,
         charts.axis(
             names=[axis.name.replace(".", ".<br>") for axis in bundle.axes],
-            showgrid=True,
             gridcolor="@muted",
             zeroline=False,
             range=[-0.08, count - 0.92],
             side="top",
-            ticklabeloverflow="allow",
             tickangle=0,
             tickfont={"size": 10},
         ),
@@ -241,7 +239,6 @@ def _panel(bundle: LineBundle) -> Panel:
             for i, axis in enumerate(bundle.axes)
             for height, text in axis.ticks
         ],
-        margin={"t": 60, "l": 44, "r": 44},
-        legend={"y": -0.04},
+        margin={"r": 44},
         min_width=90 * count,
     )

@@ -147,7 +147,7 @@ def _panel(effect: Effect, palette: Palette) -> Panel:
         group = [point for point in effect.points if point[1] == name]
         if not group:
             continue
-        hover = "%{text}<br>%{x}: %{y:.1f} %<extra></extra>"
+        hover = "%{text}<br>%{x}: %{y:.1f} %"
         y, texts = [100 * p[3] for p in group], [p[0] for p in group]
         marker = palette.marker(name, 4 if as_boxes else 5, opacity=0.75)
         if as_boxes:
@@ -160,15 +160,14 @@ def _panel(effect: Effect, palette: Palette) -> Panel:
         order = sorted(distinct, key=lambda t: t if effect.kind == "category" else distinct[t])
         axis = charts.axis(
             type="category",
-            categoryorder="array",
             categoryarray=order,
             tickvals=order,
             ticktext=[short(text) for text in order],
         )
     elif effect.kind == "log":
-        axis = charts.axis(type="log", exponentformat="power", dtick=1)
+        axis = charts.axis(type="log")
     else:
-        axis = charts.axis(type="linear")
+        axis = charts.axis()
     return charts.panel(
         traces,
         axis,

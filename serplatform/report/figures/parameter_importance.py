@@ -152,7 +152,7 @@ class ParameterImportance(Figure[Importances]):
                 charts.panel(
                     [bars],
                     "loss of held-out R² when shuffled",
-                    charts.axis(autorange="reversed", automargin=True),
+                    charts.axis(autorange="reversed"),
                     title=entry.architecture,
                     legend=False,
                     height=110 + 26 * len(shown),

@@ -252,7 +252,7 @@ def _panel(data: PhoneAttention) -> Panel:
                 [row for row, _ in found],
                 charts.marker(SERIES[place], symbol, 10),
                 texts=[f"{i.value:.3f}" for i in intervals],
-                hover=f"{name}: %{{text}} × even<extra></extra>",
+                hover=f"{name}: %{{text}} × even",
                 scale=1.0,
                 widest=_WIDEST,
             )
@@ -338,9 +338,6 @@ def _test_table(data: PhoneAttention) -> Table:
 
 
 def _class_table(data: PhoneAttention) -> Table:
-    def ends(found: Interval | None) -> tuple[float | None, ...]:
-        return (None, None, None) if found is None else found.ends()
-
     return charts.table(
         "Attention and time by phone class",
         {
@@ -349,7 +346,7 @@ def _class_table(data: PhoneAttention) -> Table:
             **dict.fromkeys(("per frame", "low", "high"), decimal),
         },
         [
-            [m.label, c.phone_class, c.mass, c.time, *ends(c.intensity)]
+            [m.label, c.phone_class, c.mass, c.time, *charts.ends(c.intensity)]
             for m in data.maps
             for c in m.classes
         ],

@@ -91,7 +91,7 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
                             p.trial.name + (" (paper's settings)" if p.trial.paper else "")
                             for p in group
                         ],
-                        hover="%{text}<br>dev UAR %{y:.1f} %<extra></extra>",
+                        hover="%{text}<br>dev UAR %{y:.1f} %",
                     )
                 )
         failed = [p for p in data if p.trial.state == "failed"]
@@ -104,7 +104,7 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
                     [lowest] * len(failed),
                     charts.marker("@warn", "x-thin-open", 9),
                     texts=[f"{p.trial.name}: failed" for p in failed],
-                    hover="%{text}<extra></extra>",
+                    hover="%{text}",
                 )
             )
         states = [p.trial.state for p in data]
@@ -123,7 +123,6 @@ class SearchHistory(Figure[tuple[HistoryPoint, ...]]):
             charts.axis(
                 "trial",
                 range=[data[0].position - 1, data[-1].position + 1],
-                tickformat="d",
                 zeroline=False,
             ),
             "mean dev UAR (%)",
@@ -233,7 +232,6 @@ class LearningCurvesFigure(Figure[tuple[LearningCurve, ...]]):
                         "width": 1.2,
                     },
                     hover=f"fold {curve.fold}, epoch %{{x}}: %{{y:.3g}}",
-                    legendgroup=trial,
                     showlegend=place == 0,
                     opacity=0.75,
                 )
@@ -409,7 +407,6 @@ def _trace(name: str, group: Sequence[TrialCurve], colour: str, *, pruned: bool)
         {"color": colour, "width": width, "dash": dash},
         marker=charts.marker(colour, "x-thin-open", sizes) if pruned else None,
         texts=texts,
-        hover="%{text}<br>%{x} epochs: %{y:.1f} %<extra></extra>",
-        connectgaps=False,
+        hover="%{text}<br>%{x} epochs: %{y:.1f} %",
         opacity=0.6 if pruned else 0.75,
     )

@@ -121,7 +121,7 @@ class SampledShareFigure(Figure[tuple[SampledShare, ...]]):
                         10,
                     ),
                     texts=[short(row.emotion) for row in rows],
-                    hover="%{text}: %{x:.1f} %<extra></extra>",
+                    hover="%{text}: %{x:.1f} %",
                 )
             )
         first = [r for r in data if r.trial == trials[0] and r.emotion != AVERAGE]
