@@ -106,6 +106,12 @@ class Registry(Generic[T]):
             del self._members[name], self._sources[name]
 
 
+def names_in(module: str, registry: str) -> list[str]:
+    """Names in a registry of a module that the caller is below, and may not import."""
+    found: Registry[Any] = getattr(importlib.import_module(module), registry)
+    return found.names()
+
+
 @contextlib.contextmanager
 def temporary() -> Iterator[None]:
     """For tests: what is registered inside, by plugins too, is forgotten at the end.

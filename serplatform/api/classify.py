@@ -19,7 +19,7 @@ from serplatform.prediction.open import open_system
 from serplatform.prediction.output import visible
 from serplatform.prediction.pcm import AudioStream
 from serplatform.prediction.predict import SPEAKERS, predict
-from serplatform.prediction.recordings import find_recordings, passed_over_text
+from serplatform.prediction.recordings import STDIN, find_recordings, passed_over_text
 from serplatform.prediction.rejection import make_rejector
 from serplatform.prediction.rows import PredictedRow, PredictionTally
 from serplatform.prediction.system import not_tested
@@ -27,6 +27,7 @@ from serplatform.prediction.track import HOP, WINDOW, TrackedRows
 from serplatform.prediction.track_files import check_segments_file, write_segments
 from serplatform.prediction.transcripts import Transcripts, WordReader
 from serplatform.prediction.windows import MIN_HOP, WindowPlan
+from serplatform.report.wording import plural
 from serplatform.storage.mirror import open_copy
 
 _SHOWN = 20  # refused recordings named
@@ -178,6 +179,11 @@ class Classification:
         say(self.system.describe())
         if "refit" in self.system.description:
             say(f"Note: {not_tested(self.system.description)}")
+        if plan is not None and plan.hop > plan.window:
+            say(
+                f"Note: {plan.hop - plan.window:g} s after each window are not classified, since "
+                "--hop is longer than --window."
+            )
         for encoder in predictor.encoders:
             say(f"Pretrained encoder {encoder}: loaded once, one pass a clip for all models.")
         if self.system.synthetic:
@@ -223,8 +229,11 @@ class Classification:
     def check(self) -> None:
         """Refuse when nothing could be used, and say why."""
         refused = self.tally.refused
-        if self.tally.recordings or self.tally.rows:
+        if self.tally.recordings or (self.tally.rows and self.source is None):
             return
+        if self.source is not None and refused:
+            name = "standard input" if refused[0].name == STDIN else visible(refused[0].name)
+            raise BadInputError(f"{name}: {refused[0].reason}")
         if not refused:
             raise BadInputError("there is no recording to classify; name files, folders or a list")
         raise BadInputError(
@@ -238,7 +247,7 @@ class Classification:
         tally, rejector = self.tally, self._rejector
         if self._segments is not None:
             write_segments(self._segments, self._tracked)
-            say(f"Wrote {self._segments}: {len(self._tracked.segments)} segments.")
+            say(f"Wrote {self._segments}: {plural(len(self._tracked.segments), 'segment')}.")
         for refused in tally.refused[:_SHOWN]:
             say(f"Left out {visible(refused.name)}: {refused.reason}")
         if len(tally.refused) > _SHOWN:

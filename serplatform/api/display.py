@@ -25,6 +25,7 @@ from serplatform.console import format_duration
 from serplatform.metrics import HIGHER_IS_BETTER
 from serplatform.models.architectures import ARCHITECTURES
 from serplatform.report.wording import METRICS, in_percent
+from serplatform.studies.space import SearchSpace, departures
 
 if TYPE_CHECKING:
     from serplatform.distributed import prepare as preparation
@@ -39,6 +40,7 @@ _LINE_EVERY = 5.0  # seconds between plain lines
 QUICK_INTERVAL = 3.0
 #: trials that have ended, and trials that run, in the live table
 _LAST, _MOST_ROWS = 5, 12
+_FEW = 3  # settings named
 _WORDS = {"complete": "trained", "pruned": "pruned", "failed": "failed"}
 
 
@@ -69,6 +71,7 @@ class SearchDisplay:
         chance: the objective of guessing, or None.
         costs: seconds a trial by architecture, where they are known beforehand.
         begun: ``time.monotonic()`` when the command began; None: now.
+        spaces: by architecture, whose fixed values may depart from the paper's.
 
     Attributes:
         reference: what the reference is called and its dev objective; None without one. It may
@@ -86,8 +89,10 @@ class SearchDisplay:
         reference: tuple[str, float] | None = None,
         costs: Mapping[str, float] | None = None,
         begun: float | None = None,
+        spaces: Mapping[str, SearchSpace] | None = None,
     ) -> None:
         self.reference = reference
+        self._spaces = spaces or {}
         self._budget = budget
         self._deadline = deadline
         self._objective = objective
@@ -131,9 +136,21 @@ class SearchDisplay:
         self._running[suggestion.number] = (suggestion, None)
         self._time_left.started(suggestion.number, suggestion.architecture)
         if not self._live and not _is_quick(suggestion.architecture):
-            how = " (the paper's configuration)" if suggestion.paper else ""
+            how = self._paper_told(suggestion)
             how += " (resumed)" if suggestion.resumed else ""
             self._tell(f"trial {suggestion.number} {_name(suggestion)} started{how}")
+
+    def _departures(self, suggestion: Suggestion) -> list[str]:
+        space = self._spaces.get(suggestion.architecture)
+        return [] if space is None else departures(space)
+
+    def _paper_told(self, suggestion: Suggestion) -> str:
+        """Whether a trial is the paper's configuration, in brackets."""
+        if not suggestion.paper:
+            return ""
+        names = self._departures(suggestion)
+        few = ", ".join(names) if len(names) <= _FEW else f"{len(names)} settings"
+        return f" (the paper's configuration{(names and f', but for {few}') or ''})"
 
     def trial_progressed(self, suggestion: Suggestion, report: TrialReport) -> None:
         """See ``SearchObserver``."""
@@ -302,7 +319,7 @@ class SearchDisplay:
             table.add_column(heading, no_wrap=True)
         rows = sorted(self._running.items())
         for number, (suggestion, report) in rows[:_MOST_ROWS]:
-            note = "the paper's" if suggestion.paper else ""
+            note = "" if self._departures(suggestion) else "the paper's" * suggestion.paper
             note += " resumed" if suggestion.resumed else ""
             if report is None:
                 table.add_row(str(number), _name(suggestion), "", "starting", "", "", note)

@@ -126,9 +126,11 @@ def _train(run: OpenRun, limits: SearchLimits, watch: SearchWatch) -> SearchOutc
         chance=1 / len(run.plan.classes) if run.metric == "uar" else None,
         costs=run.description.setdefault("costs", {}),
         begun=limits.begun,
+        spaces=run.spaces,
     )
+    doing = "Training" if run.command == "train" else "Searching"
     say(
-        f"Searching {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
+        f"{doing} {_some(list(run.spaces))} on {run.description['dataset']['title']} with "
         f"protocol {run.plan.protocol} ({len(run.plan.folds)} folds); run directory {run.directory}"
     )
     if limits.seconds:
@@ -137,7 +139,7 @@ def _train(run: OpenRun, limits: SearchLimits, watch: SearchWatch) -> SearchOutc
             " to the end of training; the ensemble and the page come after it."
         )
     say(f"Learning curves, live: tensorboard --logdir {shlex.quote(str(run.directory.path))}")
-    stage("preparing the search")
+    stage("preparing the first trials")
     watch.observer = display
     reference = _Reference(run, limits, display)
     again = resume_command(run, limits)
@@ -217,13 +219,15 @@ def _finish_imports(*names: str) -> None:
 
 def resume_command(run: OpenRun, limits: SearchLimits | None = None) -> str:
     """The command that resumes a run, on the same resources where ``limits`` are given."""
-    words = ["serplatform", "search", "--resume", "--out", str(run.directory)]
+    words = ["serplatform", run.command, "--resume", "--out", str(run.directory)]
     usual = SearchLimits()
     for name in ("workers", "gpus_per_trial", "concurrent", "retries", "trial_timeout", "address"):
         value = getattr(limits or usual, name)
         if value != getattr(usual, name):
             never = name == "trial_timeout" and value == 0.0
             words += [f"--{name.replace('_', '-')}", "never" if never else str(value)]
+            if name in ("retries", "trial_timeout"):  # `train` has no such option
+                words[1] = "search"
     return shlex.join(words)
 
 
@@ -244,7 +248,7 @@ def _how_to_go_on(run: OpenRun, limits: SearchLimits, status: str) -> str:
     if status == "time":
         least = min(run.description.get("costs", {}).values(), default=0.0)
         minutes = max(1, math.ceil((limits.seconds or 0.0) / 60), math.ceil(1.5 * least / 60))
-        more = f"{again} --time-budget {minutes}m"
+        more = f"{again.replace(' train ', ' search ', 1)} --time-budget {minutes}m"
         return f"The time budget is over. {half_way(run)}Go on with:\n  {more}"
     if not any(space.parameters for space in run.spaces.values()):
         return ""  # one configuration, trained

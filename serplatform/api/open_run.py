@@ -114,7 +114,7 @@ def _reopen(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     if count is not None and have >= count:
         say(f"All {have} trials of {run.directory} have ended; add more with --trials +N.")
     run.description["trials"] = count
-    if request.combiner is not None:
+    if request.combiner is not None and not request.exact:  # one that the user named
         run.description["combiner"] = request.combiner
     if budget is not None or request.trials is not None:
         spent = float(run.description.get("seconds") or 0.0)
@@ -210,7 +210,8 @@ def _create(request: SearchRequest, out: str | Path | None) -> tuple[OpenRun, in
     fixed = {n: chosen for n, chosen in run.spaces.items() if chosen.fixed and n in decided}
     for name, chosen in fixed.items() if len(fixed) == 1 else ():
         values = ", ".join(f"{k}={v}" for k, v in chosen.fixed.items())
-        paper = ", the paper's included" if paper_point(chosen) is not None else ""
+        has_paper = chosen.parameters and paper_point(chosen) is not None
+        paper = ", the paper's included" if has_paper else ""
         note(f"In every trial of {name}{paper}: {values}")
     if len(fixed) > 1:
         note(f"{len(fixed)} architectures have fixed settings in all trials: `spaces` in run.json.")

@@ -247,8 +247,8 @@ def _search(
 
     def lost(what: str) -> None:
         print(  # noqa: T201 - nothing else can be said any more
-            f"Error: the search had to stop: {what}; resume with:\n"
-            f"  serplatform search --resume --out {run.directory}",
+            f"Error: training had to stop: {what}; resume with:\n"
+            f"  serplatform {run.command} --resume --out {run.directory}",
             file=sys.stderr,
         )
         leave("failed")

@@ -14,7 +14,8 @@ from serplatform.arrays import DoubleArray
 from serplatform.ensembles.base import COMBINERS, Combiner, PosteriorSet
 from serplatform.ensembles.dev_selection import objective_values
 from serplatform.ensembles.product import SYSCOMB_EXPONENT, log_linear_pool
-from serplatform.errors import BadInputError
+from serplatform.errors import BadInputError, unknown_name
+from serplatform.registry import names_in
 
 
 @COMBINERS.register("syscomb")
@@ -31,7 +32,8 @@ class SysComb(Combiner):
     Args:
         objective: dev metric that chooses the trial of each architecture.
         seed: unused; nothing is random.
-        architectures: the first has exponent 1; written ``syscomb:FIRST,SECOND``.
+        architectures: the first has exponent 1; written ``syscomb:FIRST,SECOND``; empty: BLSTMATT
+            and CSA.
         exponent: of the second, and of any further.
     """
 
@@ -40,11 +42,12 @@ class SysComb(Combiner):
         *,
         objective: str = "uar",
         seed: int = 0,
-        architectures: Sequence[str] = ("blstmatt", "csa"),
+        architectures: Sequence[str] = (),
         exponent: float = SYSCOMB_EXPONENT,
     ) -> None:
         super().__init__(objective=objective, seed=seed)
-        self.architectures = tuple(architectures)
+        self.architectures = tuple(architectures) or ("blstmatt", "csa")
+        self._named = bool(architectures)
         self.exponent = exponent
 
     @classmethod
@@ -66,11 +69,15 @@ class SysComb(Combiner):
                 m for m in dev.member_order().tolist() if dev.architectures[m : m + 1] == (name,)
             ]
             if not own:
+                known = names_in("serplatform.models.architectures", "ARCHITECTURES")
+                if name not in known:
+                    problem = unknown_name("architecture", name, {*known, *dev.architectures})
+                    raise BadInputError(f"combiner '{self.name}': {problem}")
                 held = ", ".join(sorted(set(dev.architectures))) or "none that is known"
+                other = "" if self._named else f", or name others: {self.name}:FIRST,SECOND"
                 raise BadInputError(
                     f"combiner '{self.name}' needs a finished trial of '{name}' in every fold, and "
-                    f"the runs hold {held}; give a run of '{name}' too, or name the architectures: "
-                    f"{self.name}:FIRST,SECOND"
+                    f"the runs hold {held}; give a run of '{name}' too{other}"
                 )
             best = max(own, key=lambda m: values[m])
             self._weights[best] = self.exponent if place else 1.0

@@ -1,6 +1,7 @@
 """Audio that is still coming: standard input, a pipe, or a file that grows.
 
-Samples are raw PCM, or a WAV whose header comes first and whose length is not looked at.
+Samples are raw PCM, or a WAV whose header comes first. Its samples end where the header
+says, unless the file is followed as it grows, or the size is that of a program which knew none.
 
 Shapes: S samples, N frames (samples of every channel), C channels.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import select
@@ -42,6 +44,7 @@ DEFAULT_PCM = "s16le:16000:1"
 _READ = 1 << 14  # bytes at a time: half a second of 16-bit mono at 16 kHz
 _POLL = 0.1  # seconds between two looks for more, and for a stop
 _HEADER = 1 << 16  # bytes in which the samples of a WAV begin
+_ENDLESS = 0x7FFF_F000  # bytes that sox states where it cannot know; arecord and ffmpeg state more
 _CODED = rb"fLaC|OggS|ID3|FORM|RF64|\x1aE\xdf\xa3|(?s:....ftyp)"
 _CONVERT = "for example with: ffmpeg -i … -f s16le -ac 1 -ar 16000 -"
 
@@ -82,8 +85,8 @@ class PcmFormat:
             subtype=ENCODINGS[found[1]], endian=endian, rate=int(found[3]), channels=int(found[4])
         )
 
-    def decode(self, content: bytes) -> FloatArray:
-        """(N, C) float32 samples, full scale 1, of whole frames.
+    def decode(self, content: bytes, first: int = 0) -> FloatArray:
+        """(N, C) float32 samples, full scale 1, of whole frames, the ``first`` ones before them.
 
         Raises:
             AudioError: samples are no numbers, or far beyond full scale.
@@ -100,9 +103,12 @@ class PcmFormat:
             subtype=self.subtype,
             endian=self.endian,
         )[0]
-        peak = float(np.abs(block).max(initial=0.0))
-        if not peak <= LARGEST:
-            raise AudioError(f"its samples reach {peak:.3g}, where full scale is 1: check --pcm")
+        wrong = np.argwhere(~(np.abs(block) <= LARGEST))
+        if len(wrong):
+            second, value = (first + wrong[0, 0]) / self.rate, block[tuple(wrong[0])]
+            raise AudioError(
+                f"a sample at {second:.3f} s is {value:.3g}, where full scale is 1: check --pcm"
+            )
         return block
 
     @property
@@ -154,10 +160,10 @@ class AudioStream:
             yield from recording.blocks()
             return
         chunks = self._chunks()
-        head, begin = b"", -1
+        head, begin, size = b"", -1, 0
         while begin < 0 and len(head) < _HEADER and (chunk := next(chunks, None)):
             head += chunk
-            begin = _samples_begin(head)
+            begin, size = _samples_of(head)
         if begin < 0 and head:
             raise AudioError("ends within its WAV header")
         if begin > 0:
@@ -165,20 +171,20 @@ class AudioStream:
         elif re.match(_CODED, head):
             raise AudioError(f"is coded audio, and neither raw PCM nor WAV: decode it, {_CONVERT}")
         self.floor_db = floor_db(self._format.subtype)
-        frames = self._frames(head[begin:], chunks)
-        yield from mono_blocks(frames, self._format.rate)
+        chunks = itertools.chain([head[begin:]], chunks)
+        if 0 < size < _ENDLESS and not self._follow:  # a header may be older than the file
+            chunks = _first_bytes(chunks, size)
+        yield from mono_blocks(self._frames(chunks), self._format.rate)
 
-    def _frames(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[FloatArray]:
+    def _frames(self, chunks: Iterator[bytes]) -> Iterator[FloatArray]:
         """Decoded (N, C) blocks."""
-        size = self._format.frame_bytes
-        while True:
-            whole = len(rest) // size * size
+        size, rest, first = self._format.frame_bytes, b"", 0
+        for chunk in chunks:
+            rest += chunk
+            whole = len(rest) // size
             if whole:
-                yield self._format.decode(rest[:whole])
-            chunk = next(chunks, None)
-            if chunk is None:
-                return
-            rest = rest[whole:] + chunk
+                yield self._format.decode(rest[: whole * size], first)
+            rest, first = rest[whole * size :], first + whole
 
     def _chunks(self) -> Iterator[bytes]:
         """Bytes as they come, until the end or until :attr:`stopped`."""
@@ -205,18 +211,27 @@ class AudioStream:
                     return
 
 
-def _samples_begin(head: bytes) -> int:
-    """Where samples begin: behind a WAV's header, else at 0; -1: not yet known."""
+def _first_bytes(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return
+
+
+def _samples_of(head: bytes) -> tuple[int, int]:
+    """Where samples begin: behind a WAV's header, else at 0; -1: not yet known. And how many bytes
+    the header says that they are; 0: it does not."""
     if not (b"RIFF".startswith(head[:4]) and b"WAVE".startswith(head[8:12])):
-        return 0
+        return 0, 0
     at = 12
     while at + 8 <= len(head):
         name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
         at += 8
         if name == b"data":
-            return at
+            return at, size
         at += size + size % 2
-    return -1
+    return -1, 0
 
 
 def _wav_format(head: bytes) -> PcmFormat:

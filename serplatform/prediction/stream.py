@@ -109,6 +109,7 @@ class StreamClassifier:
     ) -> None:
         self._predictor, self._source = predictor, source
         self._words, self._rejector = words, rejector
+        self._samples = 0  # heard so far
         framing = carried_framing(predictor) if plan is None else ""
         self._states: dict[Path, Any] | None = None
         self._moments = SpeakerMoments() if predictor.speaker_pipelines else None
@@ -143,12 +144,14 @@ class StreamClassifier:
             )
 
     def rows(self, tally: PredictionTally) -> Iterator[PredictedRow]:
-        """One row a window as soon as it is heard, then one for the whole; fills in the tally."""
+        """One row a window as soon as it is heard, then one for the whole; fills in the tally.
+
+        A stream that cannot be read any further is refused, and has no row for the whole.
+        """
         source, total, count, end = self._source, None, 0, 0.0
-        error = "holds nothing to classify"
         carried = self._states is not None
         try:
-            for first, samples in cut(source.blocks(), *self._cut, aligned=carried):
+            for first, samples in cut(self._heard(), *self._cut, aligned=carried):
                 if source.stopped or (first and len(samples) < self._least):
                     break
                 begun = time.perf_counter()
@@ -167,10 +170,13 @@ class StreamClassifier:
                 f"; its {count} window(s) before that were classified" * bool(count)
             )
             tally.refused.append(UnusableRecording(name=source.name, reason=error))
-        if total is None:
-            if not tally.refused:
-                tally.refused.append(UnusableRecording(name=source.name, reason=error))
             return
+        if total is None:
+            error = "holds nothing to classify" if self._samples else "no samples came"
+            tally.refused.append(UnusableRecording(name=source.name, reason=error))
+            return
+        if not source.stopped:  # what comes behind the last window is too short for a frame
+            end = round(self._samples / TARGET_RATE, 6)
         tally.recordings, tally.audio_seconds = 1, end
         tally.remarks.extend((remark, source.name) for remark in source.notes)
         note = f"{'last' if carried else 'mean'} of {count} window(s)"
@@ -178,6 +184,11 @@ class StreamClassifier:
         row = answered(row, total if carried else total / count, self._rejector)
         tally.not_sure += row.answered is False
         yield row
+
+    def _heard(self) -> Iterator[FloatArray]:
+        for block in self._source.blocks():
+            self._samples += len(block)
+            yield block
 
     def _classified(self, samples: FloatArray) -> tuple[DoubleArray | None, str]:
         """Posteriors of a window as ``answered`` takes them, and a note."""

@@ -309,10 +309,14 @@ def _how_chosen(report: ReportData) -> Iterator[str]:
         )
         return
     metric = METRICS[objective_of(report.source.runs)].title
+    given = "" if report.source.path == report.source.runs[0].path else "given the run, "
     for run, trial in ranked_trials(report.source.runs)[:1]:
         taken = (
-            f"`predict` and `export` use {trial.name}, the trial with the best mean dev {metric}"
+            f"{given}`predict` and `export` use {trial.name}, the trial with the best mean dev "
+            f"{metric}"
         )
+        if given:
+            taken = f"Given this ensemble, `predict` and `export` use all its members; {taken}"
         if any(s.key == "trial" for s in report.others):
             optimistic = (
                 " Its test UAR is optimistic: its dev rows are test rows of other folds (`search "

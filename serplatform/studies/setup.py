@@ -76,6 +76,13 @@ class OpenRun:
         return len(self.plan.folds) if self.description.get("nested") else 1
 
     @property
+    def command(self) -> str:
+        """Of `train` and `search`, the one that begins such a run."""
+        searched = any(space.parameters for space in self.spaces.values())
+        usual = self.description["sampler"], self.description["pruner"]
+        return "train" if not searched and usual == ("random", "none") else "search"
+
+    @property
     def metric(self) -> str:
         """The dev metric that tells the best trial: the first objective, or UAR beside sizes."""
         objective = self.description["objective"][0]

@@ -135,6 +135,12 @@ def paper_point(space: SearchSpace) -> dict[str, object] | None:
     return None if _outside(space, point) else point
 
 
+def departures(space: SearchSpace) -> list[str]:
+    """Parameters that every trial has at another value than the paper's."""
+    paper = paper_values(space.architecture)
+    return [n for n, value in space.fixed.items() if not values_equal(value, paper.get(n))]
+
+
 def why_no_paper_trial(space: SearchSpace) -> str | None:
     """A sentence where :func:`paper_point` is None, which names the values."""
     point = complete_point(space, {}, paper_values(space.architecture))

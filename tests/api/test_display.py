@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import time
@@ -14,6 +15,7 @@ from serplatform import console, stopping
 from serplatform.api.display import FIRST_LINE, PLAIN_INTERVAL, SearchDisplay
 from serplatform.api.time_left import TimeLeft
 from serplatform.artifacts.trial import TrialRecord, TrialState, new_record
+from serplatform.studies.space import SearchSpace
 from serplatform.studies.study import Suggestion
 from serplatform.training.trial import TrialReport
 
@@ -177,6 +179,19 @@ def test_trials_that_end_at_once_are_told_where_they_are_the_best(
     clock.now += 10
     shown.trial_ended({**record(5, "complete", 0.1), "architecture": "lda"})
     assert "6 ended" in capsys.readouterr().err
+
+
+def test_a_trial_is_the_papers_but_for_what_was_fixed(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fixed, told in [
+        ({"model.num_blocks": 3, "model.hidden_dim": 512}, "(the paper's configuration)\n"),
+        ({"model.hidden_dim": 9}, "(the paper's configuration, but for model.hidden_dim)\n"),
+        (dict.fromkeys(["model.dropout", "a", "b", "c"], 3), ", but for 4 settings)\n"),
+    ]:
+        shown = display(spaces={"moma": SearchSpace(architecture="moma", fixed=fixed)})
+        shown.trial_started(dataclasses.replace(suggestion(0), paper=True))
+        assert capsys.readouterr().err.endswith(told)
 
 
 def test_of_many_trials_the_last_five_are_shown(on_a_terminal: None) -> None:

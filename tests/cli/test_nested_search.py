@@ -55,7 +55,7 @@ def test_a_nested_search_is_stopped_resumed_and_whole(nested):
         "--nested: 3 studies, each trial trains one fold: 2 trials a study, 6 in all, cost about "
         "as much as 2 that train every fold."
     ) in told
-    assert "moma of fold 1 started (the paper's configuration)" in told + done.stderr
+    assert "moma of fold 1 started (the paper's configuration, but for " in told + done.stderr
     assert run_faults(out, ended=True) == []
     run = RunDirectory(out)
     records = run.records()

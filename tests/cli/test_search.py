@@ -85,7 +85,7 @@ def test_search_leaves_every_file_and_says_where(finished, work):
     assert sum(told["trials"].values()) == 4
     assert Path(told["report"]).read_text(encoding="utf-8").lstrip().startswith("<!")
     assert "Traceback" not in done.stderr
-    assert "trial 0 csa started (the paper's configuration)" in done.stderr
+    assert "trial 0 csa started (the paper's configuration, but for " in done.stderr
     assert run_faults(out, ended=True) == []
 
     described = json.loads((out / "run.json").read_text())
@@ -319,7 +319,7 @@ def test_an_interrupted_search_goes_on_by_the_command_it_prints(
     assert words == ["search", "--resume", "--out", str(out), "--retries", "2"]
     done = run_here(*words)
     assert done.returncode == 0, done.stderr
-    assert "started (the paper's configuration) (resumed)" in done.stderr
+    assert re.search(r"started \(the paper's configuration, but for .*\) \(resumed", done.stderr)
     assert run_faults(out, ended=True) == []
     assert json.loads((out / "run.json").read_text())["status"] == "complete"
     for number, history in saved.items():

@@ -70,7 +70,13 @@ def test_syscomb_says_which_architecture_the_runs_lack_and_what_they_hold() -> N
         BadInputError, match=r"a finished trial of 'fgcme' .* the runs hold blstmatt, csa; give"
     ):
         find_combiner("syscomb:csa,fgcme")().fit(dev)
-    with pytest.raises(BadInputError, match="hold none that is known"):
+    with pytest.raises(BadInputError, match=r"csa; give a run of 'fgcme' too$"):
+        find_combiner("syscomb:csa,fgcme")().fit(dev)
+    with pytest.raises(
+        BadInputError, match=r"Unknown architecture 'blstmat'; .* Did you mean 'blstmatt'\?"
+    ):
+        find_combiner("syscomb:csa,blstmat")().fit(dev)
+    with pytest.raises(BadInputError, match=r"none that is known.*, or name others: syscomb:F"):
         find_combiner("syscomb")().fit(dataclasses.replace(dev, architectures=()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -215,6 +216,70 @@ def test_a_growing_file_is_followed_until_the_stop(tmp_path):
             source.stop()
     thread.join()
     assert held == len(samples)
+
+
+@pytest.mark.parametrize("stated", ["as it is", 0, 0x7FFF_F000, 0xFFFF_FFFF])
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_lies_behind_the_samples_of_a_wav(tmp_path, stated, follow):
+    """It is no sound, unless the header cannot say or is older than the file."""
+    path, pipe = tmp_path / "a.wav", tmp_path / "pipe"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 20_001), 16_000)
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    if stated != "as it is":
+        content = content[:at] + stated.to_bytes(4, "little") + content[at + 4 :]
+    behind = b"LIST" + (8000).to_bytes(4, "little") + bytes(8000)
+    path.write_bytes(content + behind)
+    if follow:
+        source = AudioStream(str(path), follow=True)
+        threading.Timer(0.3, source.stop).start()
+    else:
+        thread = piped(pipe, content + behind, itertools.repeat(9001))
+        source = AudioStream(str(pipe))
+    found = sum(map(len, source.blocks()))
+    assert found == 20_001 + (0 if stated == "as it is" and not follow else len(behind) // 2)
+    if not follow:
+        thread.join()
+
+
+def test_a_broken_stream_is_refused_and_says_when(run, speech, tmp_path, capsys):
+    path = tmp_path / "a.raw"
+    broken = np.stack([speech, speech], axis=1).astype("<f4")
+    broken[5 * 16_000 + 8, 1] = np.nan
+    path.write_bytes(broken.tobytes())
+    found = Classification(run.run, [str(path)], trial=0, stream=True, pcm="f32le:16000:2")
+    parts = [row.part for row in found.rows]
+    assert parts.count("window") == len(parts) == 3
+    assert (found.tally.recordings, len(found.tally.refused)) == (0, 1)
+    with pytest.raises(
+        BadInputError, match=r"a\.raw: a sample at 5\.000 s is nan, .*; its 3 window\(s\) before"
+    ):
+        found.end()
+
+
+def test_the_whole_ends_where_the_file_does(run, speech, tmp_path, capsys):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech[:59_259], 16_000)
+    last = classify(run, "carried", path, stream=True)[-1]
+    assert last.end == pytest.approx(59_259 / 16_000, abs=1e-6)
+    assert last.end == pytest.approx(classify(run, "carried", path)[-1].end, abs=1e-6)
+    assert capsys.readouterr().err.count("1 recording(s), 3.7 s of audio") == 2
+
+
+def test_no_samples_came(run, monkeypatch):
+    found = Classification(run.run, ["-"], trial=0, stream=True)
+    monkeypatch.setattr(found.source, "_chunks", lambda: iter(()))
+    assert list(found.rows) == []
+    with pytest.raises(BadInputError, match=r"^standard input: no samples came$"):
+        found.end()
+
+
+def test_gaps_between_windows_are_told_once(run, speech, tmp_path, capsys):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech, 16_000)
+    for stream in (True, False):
+        classify(run, "sliding", path, stream=stream, window=2.0, hop=3.0)
+        assert capsys.readouterr().err.count("Note: 1 s after each window are not classified") == 1
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,9 @@ def test_the_command_writes_tracks_and_segments(audio_run, tmp_path, capsys):
     assert found[0]["start"] == 0.0
     assert found[-1]["end"] == pytest.approx(4.0, abs=0.01)
     assert all(one["end"] == two["start"] for one, two in itertools.pairwise(found))
+    capsys.readouterr()
+    assert run([*names, "--segments", str(segments), "--smooth", "60"]) == 0
+    assert "segments.json: 1 segment.\n" in capsys.readouterr().err
     assert run([*names, "--reject", "coverage=0.5"]) == 2
     assert run(["predict", str(audio_run.run), str(path), "--smooth", "1"]) == 2
     capsys.readouterr()

@@ -50,6 +50,13 @@ def test_the_exported_trial_is_the_one_that_prediction_opens(run: Path) -> None:
     assert any("test rows of other folds" in text for text in answer.sentences)
 
 
+def test_an_ensemble_of_one_run_is_not_said_to_be_one_trial(on_disk: Any) -> None:
+    (told,) = [text for text in read_answer(on_disk.ensemble).sentences if "`export` use" in text]
+    assert told.startswith("Given this ensemble, `predict` and `export` use all its members; given")
+    (told,) = [text for text in read_answer(on_disk.run).sentences if "`export` use" in text]
+    assert told.startswith("`predict` and `export` use blstmatt #10,")
+
+
 def test_every_trial_has_the_interval_that_it_has_alone(run: Path) -> None:
     loaded = load_run(run)
     for row in rank_trials([loaded]):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from serplatform.api.execute import resume_command
 from serplatform.api.open_run import open_or_create
 from serplatform.datasets.dataset import Dataset
 from serplatform.distributed.tune.placement import SearchLimits
@@ -62,6 +63,20 @@ def data(tmp_path: Path) -> Path:
     features = {"log_mel_23": 23, "log_mel_40": 40, "log_mel_64": 64, "mfcc_40": 40}
     features |= {"mfcc_40_window": 40, "egemaps_v02_lld": 25, "compare_2016_lld": 130}
     return make_dataset(tmp_path / "data", per_speaker=4, seconds=(0.2, 0.3), features=features)
+
+
+def test_what_is_trained_is_resumed_by_train(data: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "run", SearchRequest(architectures=("csa",), dataset=data)
+    run = command(data, out, architectures=["csa"])
+    assert resume_command(run) == f"serplatform search --resume --out {out}"
+    thrice = dataclasses.replace(asked, repeats=3).of_one_configuration()
+    run = open_or_create(thrice, SearchLimits(), out)[0]
+    assert resume_command(run) == f"serplatform train --resume --out {out}"
+    limits = SearchLimits(retries=3)  # which `train` has no option for
+    assert resume_command(run, limits) == f"serplatform search --resume --out {out} --retries 3"
+    once = SearchRequest(dataset=data).of_one_configuration()
+    again = open_or_create(once, SearchLimits(), out, resume=True)[0]
+    assert (again.description["combiner"], again.description["trials"]) == ("mean", 3)
 
 
 @pytest.fixture

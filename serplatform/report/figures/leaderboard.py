@@ -57,9 +57,9 @@ class Leaderboard(Figure[Board]):
             tables=tables,
             open_tables=True,
             note=(
-                "`predict` and `export` use the first, or another with `--trial N`. Test values "
-                "are shown for the answer alone; `report --test-values` measures every trial, "
-                "which counts as one more look at the test rows."
+                "Given a run, `predict` and `export` use its first, or another with `--trial N`. "
+                "Test values are shown for the answer alone; `report --test-values` measures every "
+                "trial, which counts as one more look at the test rows."
                 + (f" {BY_SPEAKER.format(data.needs)}" if data.needs else "")
             ),
         )
