@@ -1,6 +1,6 @@
 """Streams: equal to the whole file where that can be, however the bytes come, and ended cleanly."""
 
-from __future__ import annotations
+from __future__ import contextlib
 
 import itertools
 import json
@@ -161,7 +161,8 @@ def piped(path: Path, content: bytes, sizes: Iterator[int]) -> threading.Thread:
     os.mkfifo(path)
 
     def write() -> None:
-        with path.open("wb", buffering=0) as pipe:
+        # a reader may end where the samples do
+        with contextlib.suppress(BrokenPipeError), path.open("wb", buffering=0) as pipe:
             at = 0
             while at < len(content):
                 at += pipe.write(content[at : at + next(sizes)])
