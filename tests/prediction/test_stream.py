@@ -1,7 +1,6 @@
 """Streams: equal to the whole file where that can be, however the bytes come, and ended cleanly."""
 
-from __future__ import contextlib
-
+import contextlib
 import itertools
 import json
 import os
