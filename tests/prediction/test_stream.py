@@ -1,5 +1,7 @@
 """Streams: equal to the whole file where that can be, however the bytes come, and ended cleanly."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
