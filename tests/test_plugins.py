@@ -348,7 +348,7 @@ def test_from_a_file_to_a_bundle_that_predicts_elsewhere(tmp_path: Path) -> None
         "feature": ["bands"],
     }
     assert (work / "run" / "plugins" / "f.py").read_text(encoding="utf-8") == text
-    assert "3 trials in" in said("search", "--resume", "--out", "run", "--trials", "+1")
+    assert "Combining 3 trials" in said("search", "--resume", "--out", "run", "--trials", "+1")
     written(work, text + "# changed\n", "f.py")
     resumed = ["search", "--resume", "--out", "run", "--trials", "+1", "--plugin", "f.py"]
     assert "made with another plugin 'f'" in said(*resumed, code=2)
